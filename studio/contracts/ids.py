@@ -1,0 +1,52 @@
+"""Prefixed ids that sort by creation time, and the ids of W3C trace context."""
+
+import hashlib
+import secrets
+from enum import StrEnum
+from threading import Lock
+
+from ulid import ULID
+
+
+class IdPrefix(StrEnum):
+    AGENT = "agt"
+    WORKFLOW = "wf"
+    PROMPT = "prm"
+    RUN = "run"
+
+
+_lock = Lock()
+_last = 0
+
+
+def new_id(prefix: IdPrefix) -> str:
+    """Return `prefix_` and a ULID (26 characters, Crockford base 32, lower case).
+
+    Ids made by one process strictly increase, so a list ordered by id is ordered by creation.
+    Source: https://github.com/ulid/spec (monotonicity).
+    """
+    global _last
+    with _lock:
+        _last = max(int(ULID()), _last + 1)
+        return f"{prefix}_{str(ULID.from_int(_last)).lower()}"
+
+
+def is_id(ref: str, prefix: IdPrefix) -> bool:
+    """Whether `ref` has the form of an id of this prefix; anything else in a path is a name."""
+    head, _, tail = ref.partition("_")
+    return head == prefix and len(tail) == 26 and tail.isalnum()
+
+
+def new_trace_id() -> str:
+    """32 lower-case hex digits (W3C trace context)."""
+    return secrets.token_hex(16)
+
+
+def new_span_id() -> str:
+    """16 lower-case hex digits (W3C trace context)."""
+    return secrets.token_hex(8)
+
+
+def derived_span_id(*parts: str) -> str:
+    """A span id that a retry of the same work finds again, so that a span sent twice is one span."""
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]

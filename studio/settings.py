@@ -1,0 +1,141 @@
+"""Settings: environment variables `STUDIO_…`, a `.env` file, or the YAML file that `STUDIO_CONFIG` names.
+
+The environment wins over `.env`, which wins over the file. Each service has a subclass of `StudioSettings` made of
+the groups below; a variable without a default must be given, or the service refuses to start and names it.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import YamlConfigSettingsSource as _YamlSource
+
+from studio.errors import SettingsError
+
+PREFIX = "STUDIO_"
+
+
+class StudioSettings(BaseSettings):
+    """What every service has."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    data_dir: Path = Path(".studio")
+    host: str = "127.0.0.1"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] | None = None
+    """None: `console` on a terminal, `json` elsewhere."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    api_url: str = "http://127.0.0.1:8000"
+    prompt_url: str = "http://127.0.0.1:8001"
+    llm_url: str = "http://127.0.0.1:8002"
+    trace_content: Literal["on", "off"] = "on"
+    """`off` keeps prompts, completions, inputs and outputs out of every span."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = (init_settings, env_settings, dotenv_settings)
+        config = os.environ.get(PREFIX + "CONFIG")
+        return (*sources, _YamlSource(settings_cls, yaml_file=config)) if config else sources
+
+
+class DatabaseSettings(StudioSettings):
+    database_url: str = ""
+    """SQLAlchemy URL with an async driver; empty means SQLite in the data folder."""
+
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{(self.data_dir / 'studio.db').resolve()}"
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_driver(cls, url: str) -> str:
+        if url and not url.startswith(("sqlite+aiosqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+psycopg://")
+        return url
+
+
+class RedisSettings(StudioSettings):
+    redis_url: str
+
+
+class TemporalSettings(StudioSettings):
+    temporal_address: str
+    """host:port of the frontend."""
+    temporal_namespace: str = "default"
+    temporal_task_queue: str = "studio"
+    temporal_api_key: SecretStr | None = None
+    temporal_tls_cert: Path | None = None
+    temporal_tls_key: Path | None = None
+    temporal_ui_url: str | None = None
+    secret_keys: Annotated[list[SecretStr], NoDecode]
+    """Base64 AES-256 keys, newest first: the first one encrypts, all of them decrypt."""
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class MongoSettings(StudioSettings):
+    mongo_url: str
+    mongo_database: str = "studio"
+
+
+class ClickHouseSettings(StudioSettings):
+    clickhouse_url: str
+    """`clickhouse://user:password@host:port/database` or `chdb:///path`."""
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def load_settings(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
+    """Read the settings of one service.
+
+    Raises `SettingsError` whose message has one line a variable: its name, what was given (masked when its name says
+    that it is a secret) and what is allowed.
+    """
+    try:
+        return settings_class(**overrides)
+    except ValidationError as error:
+        lines: list[str] = []
+        for problem in error.errors():
+            field = str(problem["loc"][0]) if problem["loc"] else "settings"
+            variable = PREFIX + field.upper()
+            if problem["type"] == "missing":
+                lines.append(f"{variable} is not set. Set it, or let `studio up` start the part for you.")
+                continue
+            given = "********" if _is_secret(field) else repr(problem["input"])
+            lines.append(f"{variable} is {given}: {problem['msg']}.")
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _is_secret(field: str) -> bool:
+    return any(word in field for word in ("secret", "key", "password", "token", "url", "upstreams"))
+
+
+def masked(settings: BaseSettings) -> dict[str, str]:
+    """Every setting as `STUDIO_NAME: value`, secrets and the passwords inside URLs masked (for `studio doctor`)."""
+    shown: dict[str, str] = {}
+    for name, value in settings:
+        text = mask_url(value) if isinstance(value, str) else str(value)
+        shown[PREFIX + name.upper()] = "********" if name in {"secret_keys", "upstreams"} and value else text
+    return shown
+
+
+def mask_url(url: str) -> str:
+    """Replace the password of a URL by `***`."""
+    scheme, separator, rest = url.partition("://")
+    userinfo, at, host = rest.rpartition("@")
+    if not (separator and at and ":" in userinfo):
+        return url
+    return f"{scheme}://{userinfo.partition(':')[0]}:***@{host}"

@@ -1,0 +1,138 @@
+"""Sends spans to the prompt engine. Senders never wait for it and never fail because of it."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+
+import aiohttp
+import orjson
+import structlog
+from prometheus_client import Counter
+
+from studio.contracts.spans import Span
+
+BUFFERED_SPANS = 100_000
+"""Ten minutes of an outage at 150 spans a second; about 200 MB at 2 KB a span."""
+BATCH_SPANS = 500
+BATCH_BYTES = 5_000_000
+FLUSH_SECONDS = 0.5
+"""A span must be visible within two seconds."""
+MAX_BACKOFF_SECONDS = 10.0
+SHUTDOWN_SECONDS = 5.0
+CONTENT_FIELDS = ("input", "output")
+
+DROPPED = Counter("studio_spans_dropped_total", "Spans that could not be delivered.", ["reason"])
+SENT = Counter("studio_spans_sent_total", "Spans that the trace store accepted.")
+_log = structlog.get_logger(__name__)
+
+
+class SpanSender:
+    """A bounded buffer and one task that empties it in batches.
+
+    `send` never blocks. When the buffer is full the oldest span goes; drops are counted in `/metrics` and logged once
+    a minute. Use as `async with SpanSender(url) as spans`: leaving flushes for up to five seconds.
+    """
+
+    def __init__(self, prompt_url: str, *, content: bool = True) -> None:
+        self._url = prompt_url.rstrip("/") + "/api/v1/traces"
+        self._content = content
+        self._buffer: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._dropped = 0
+        self._last_warning = 0.0
+
+    async def __aenter__(self) -> "SpanSender":
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        self._task = asyncio.create_task(self._run(), name="span-sender")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            try:
+                async with asyncio.timeout(SHUTDOWN_SECONDS):
+                    await self._task
+            except TimeoutError:
+                self._drop(len(self._buffer), "shutdown")
+            except asyncio.CancelledError:
+                self._task.cancel()
+                raise
+        await self._session.close()
+
+    def send(self, span: Span) -> None:
+        """Queue one finished span; without content when `STUDIO_TRACE_CONTENT=off`."""
+        body = span.model_dump(
+            mode="json", exclude_defaults=True, exclude=None if self._content else set(CONTENT_FIELDS)
+        )
+        if len(self._buffer) >= BUFFERED_SPANS:
+            self._buffer.popleft()
+            self._drop(1, "buffer_full")
+        self._buffer.append(orjson.dumps(body))
+        if len(self._buffer) >= BATCH_SPANS:
+            self._wake.set()
+
+    def _drop(self, count: int, reason: str) -> None:
+        if count == 0:
+            return
+        DROPPED.labels(reason).inc(count)
+        self._dropped += count
+        now = time.monotonic()
+        if now - self._last_warning > 60:
+            _log.warning("spans.dropped", count=self._dropped, reason=reason)
+            self._dropped, self._last_warning = 0, now
+
+    async def _run(self) -> None:
+        failures = 0
+        while not (self._closing and not self._buffer):
+            if len(self._buffer) < BATCH_SPANS and not self._closing:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await self._wake.wait()
+                self._wake.clear()
+            batch = self._take()
+            if not batch:
+                continue
+            if await self._post(batch):
+                failures = 0
+                continue
+            self._give_back(batch)
+            failures += 1
+            await asyncio.sleep(random.uniform(0.5, 1) * min(MAX_BACKOFF_SECONDS, 0.2 * 2**failures))
+
+    def _take(self) -> list[bytes]:
+        batch: list[bytes] = []
+        size = 0
+        while self._buffer and len(batch) < BATCH_SPANS and (size == 0 or size + len(self._buffer[0]) < BATCH_BYTES):
+            span = self._buffer.popleft()
+            size += len(span)
+            batch.append(span)
+        return batch
+
+    def _give_back(self, batch: list[bytes]) -> None:
+        self._buffer.extendleft(reversed(batch))
+        overflow = len(self._buffer) - BUFFERED_SPANS
+        for _ in range(overflow):
+            self._buffer.popleft()
+        self._drop(max(0, overflow), "buffer_full")
+
+    async def _post(self, batch: list[bytes]) -> bool:
+        """True when the batch is done with: stored, or refused for good."""
+        body = b'{"spans":[' + b",".join(batch) + b"]}"
+        try:
+            async with self._session.post(self._url, data=body, headers={"Content-Type": "application/json"}) as answer:
+                if answer.status == 202:
+                    result = orjson.loads(await answer.read())
+                    SENT.inc(result["accepted"])
+                    self._drop(len(result["rejected"]), "rejected")
+                    return True
+                if answer.status >= 500 or answer.status == 429:
+                    return False
+                self._drop(len(batch), f"http_{answer.status}")
+                return True
+        except (aiohttp.ClientError, TimeoutError):
+            return False

@@ -1,0 +1,39 @@
+"""The base of the three services."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+
+from studio.settings import StudioSettings
+from studio.web.health import Check, health_router
+from studio.web.middleware import RequestMiddleware
+from studio.web.problems import add_problem_handlers
+from studio.web.responses import JSONResponse
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+
+def create_base_app(
+    *,
+    service: str,
+    title: str,
+    description: str,
+    settings: StudioSettings,
+    lifespan: Lifespan,
+    checks: Callable[[FastAPI], Mapping[str, Check]],
+) -> FastAPI:
+    """A FastAPI app with problem+json, request ids, body limit, health and metrics; routers are added by the caller."""
+    app = FastAPI(
+        title=title,
+        description=description,
+        version="0.1.0",
+        lifespan=lifespan,
+        default_response_class=JSONResponse,
+        redoc_url=None,
+    )
+    app.add_middleware(RequestMiddleware, service=service, max_body_bytes=settings.max_body_bytes)
+    add_problem_handlers(app)
+    app.include_router(health_router(service, lambda: checks(app)))
+    return app

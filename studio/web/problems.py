@@ -1,0 +1,94 @@
+"""RFC 9457 `application/problem+json`: the one place where errors become HTTP answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from studio.contracts.base import Json
+from studio.errors import DependencyUnavailable, FieldError, InvalidInput, StudioError
+from studio.web.responses import dump_json
+
+MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger(__name__)
+
+_TITLES = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    415: "unsupported-media-type",
+}
+
+
+def problem_body(
+    code: str,
+    title: str,
+    status: int,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    extra: dict[str, Json] | None = None,
+) -> bytes:
+    """The problem document; `extra` are further members (RFC 9457 section 3.2)."""
+    body: dict[str, Json] = {"type": f"urn:studio:{code}", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = [error.model_dump(exclude_none=True) for error in errors]
+    return dump_json(body | (extra or {}))
+
+
+def problem_response(error: StudioError) -> Response:
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, DependencyUnavailable) else None
+    body = problem_body(error.code, error.title, error.status, error.detail, error.errors, error.extra)
+    return Response(body, error.status, headers, MEDIA_TYPE)
+
+
+def field_errors(
+    error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = ()
+) -> list[FieldError]:
+    """Pydantic's findings in the contract's shape. The offending input is left out: it may hold a secret."""
+    return [
+        FieldError(loc=[*prefix, *problem["loc"]], msg=problem["msg"], type=problem["type"])
+        for problem in error.errors()
+    ]
+
+
+def invalid_input(error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = ()) -> InvalidInput:
+    """Summarise in `detail`, so that a log line or a terminal is enough to see what is wrong."""
+    errors = field_errors(error, prefix=prefix)
+    first = errors[0]
+    place = ".".join(str(part) for part in first.loc)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return InvalidInput(f"{place}: {first.msg}{more}", errors=errors)
+
+
+async def _render_studio_error(_request: Request, error: Any) -> Response:
+    if error.status >= 500:
+        _log.warning("request.failed", code=error.code, detail=error.detail)
+    return problem_response(error)
+
+
+async def _render_validation_error(_request: Request, error: Any) -> Response:
+    return problem_response(invalid_input(error))
+
+
+async def _render_http_exception(_request: Request, error: Any) -> Response:
+    code = _TITLES.get(error.status_code, "http-error")
+    body = problem_body(code, code.replace("-", " ").capitalize(), error.status_code, str(error.detail))
+    return Response(body, error.status_code, error.headers, MEDIA_TYPE)
+
+
+async def _render_bug(_request: Request, error: Exception) -> Response:
+    _log.error("request.crashed", exc_info=error)
+    return problem_response(StudioError("Something went wrong on our side. The request id finds it in the logs."))
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(StudioError, _render_studio_error)
+    app.add_exception_handler(RequestValidationError, _render_validation_error)
+    app.add_exception_handler(HTTPException, _render_http_exception)
+    app.add_exception_handler(Exception, _render_bug)

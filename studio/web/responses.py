@@ -1,0 +1,29 @@
+"""JSON answers through orjson."""
+
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from studio.contracts.base import Json
+
+
+def _default(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is not JSON serialisable")
+
+
+def dump_json(value: Json) -> bytes:
+    """Compact UTF-8 JSON; contracts inside the value are dumped as they are in HTTP bodies."""
+    return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS)
+
+
+class JSONResponse(Response):
+    """Like Starlette's, through orjson; takes contracts anywhere inside the value."""
+
+    media_type = "application/json"
+
+    def render(self, content: Json) -> bytes:
+        return dump_json(content)
