@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from collections import deque
+from typing import Self
 
 import aiohttp
 import orjson
@@ -45,7 +46,7 @@ class SpanSender:
         self._dropped = 0
         self._last_warning = 0.0
 
-    async def __aenter__(self) -> "SpanSender":
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
         self._task = asyncio.create_task(self._run(), name="span-sender")
         return self

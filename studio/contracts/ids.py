@@ -15,8 +15,20 @@ class IdPrefix(StrEnum):
     RUN = "run"
 
 
-_lock = Lock()
-_last = 0
+class _UlidClock:
+    """Strictly increasing ULIDs within a process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._last = 0
+
+    def next(self) -> str:
+        with self._lock:
+            self._last = max(int(ULID()), self._last + 1)
+            return str(ULID.from_int(self._last)).lower()
+
+
+_clock = _UlidClock()
 
 
 def new_id(prefix: IdPrefix) -> str:
@@ -25,10 +37,7 @@ def new_id(prefix: IdPrefix) -> str:
     Ids made by one process strictly increase, so a list ordered by id is ordered by creation.
     Source: https://github.com/ulid/spec (monotonicity).
     """
-    global _last
-    with _lock:
-        _last = max(int(ULID()), _last + 1)
-        return f"{prefix}_{str(ULID.from_int(_last)).lower()}"
+    return f"{prefix}_{_clock.next()}"
 
 
 def is_id(ref: str, prefix: IdPrefix) -> bool:

@@ -21,7 +21,7 @@ async def _probe(name: str, check: Check) -> dict[str, object]:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             await check()
-    except Exception as error:  # every failure of a dependency means: not ready
+    except Exception as error:  # noqa: BLE001 - whatever fails, the dependency is not ready
         _log.warning("health.not_ready", dependency=name, error=str(error))
         return {"name": name, "ready": False, "detail": f"{name} does not answer ({type(error).__name__})"}
     return {"name": name, "ready": True, "detail": None}

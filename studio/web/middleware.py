@@ -35,62 +35,64 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")
-        if not _SAFE_REQUEST_ID.match(request_id):
-            request_id = "req_" + token_hex(12)
-        scope.setdefault("state", {})["request_id"] = request_id
+        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         started = time.perf_counter()
-        status = 500
-        received = 0
-        too_large = False
-        answered = False
-
-        async def limited_receive() -> Message:
-            nonlocal received, too_large
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._max_body_bytes:
-                    too_large = True
-                    raise _too_large(self._max_body_bytes)
-            return message
-
-        async def observed_send(message: Message) -> None:
-            nonlocal status, answered
-            if too_large:
-                return  # the framework's own answer to the broken read; ours follows below
-            if message["type"] == "http.response.start":
-                answered = True
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
         try:
-            declared = headers.get("content-length", "")
-            if declared.isdigit() and int(declared) > self._max_body_bytes:
-                too_large = True
-            else:
-                with contextlib.suppress(PayloadTooLarge):
-                    await self._app(scope, limited_receive, observed_send)
-            if too_large and not answered:
-                status = 413
-                await problem_response(_too_large(self._max_body_bytes))(scope, receive, send_with_id)
+            await exchange.run(self._app)
         finally:
             elapsed = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
-            REQUEST_SECONDS.labels(self._service, scope["method"], route, str(status)).observe(elapsed)
-            _log.debug(
-                "request", method=scope["method"], path=scope["path"], status=status, ms=round(elapsed * 1000, 1)
-            )
+            REQUEST_SECONDS.labels(self._service, scope["method"], route, str(exchange.status)).observe(elapsed)
+            _log.debug("request", method=scope["method"], path=scope["path"], status=exchange.status, seconds=elapsed)
 
 
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than the limit of {limit} bytes (STUDIO_MAX_BODY_BYTES).")
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limit = max_body_bytes
+        self._received = 0
+        self._too_large = False
+        self._answered = False
+        self.status = 500
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        self.request_id = given if _SAFE_REQUEST_ID.match(given) else "req_" + token_hex(12)
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        self._declared = headers.get("content-length", "")
+
+    async def run(self, app: ASGIApp) -> None:
+        if self._declared.isdigit() and int(self._declared) > self._limit:
+            self._too_large = True
+        else:
+            with contextlib.suppress(PayloadTooLarge):
+                await app(self._scope, self._limited_receive, self._observed_send)
+        if self._too_large and not self._answered:
+            self._too_large = False
+            await problem_response(self._error())(self._scope, self._receive, self._observed_send)
+
+    async def _limited_receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            if self._received > self._limit:
+                self._too_large = True
+                raise self._error()
+        return message
+
+    async def _observed_send(self, message: Message) -> None:
+        if self._too_large and not self._answered:
+            return  # the framework's own answer to the broken read; ours follows
+        if message["type"] == "http.response.start":
+            self._answered = True
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+        await self._send(message)
+
+    def _error(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body is larger than the limit of {self._limit} bytes (STUDIO_MAX_BODY_BYTES).")
