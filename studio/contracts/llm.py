@@ -1,0 +1,267 @@
+"""Model calls in OpenAI's shapes: what the LLM engine passes on and what its callers send and get."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, cast
+
+import orjson
+from pydantic import ConfigDict, Field
+
+from studio.contracts.base import Contract, Json, JsonObject
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class OpenContract(Contract):
+    """A shape that OpenAI may widen at any time: fields that we do not know are kept and passed on."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class FunctionCall(OpenContract):
+    name: str
+    arguments: str = ""
+    """JSON text as the model wrote it: it may be invalid."""
+
+
+class ToolCall(OpenContract):
+    id: str
+    type: str = "function"
+    function: FunctionCall
+
+
+class Message(OpenContract):
+    """One message of a conversation; `content` is text, a list of parts (text, image_url, ...) or null."""
+
+    role: Role
+    content: str | list[JsonObject] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class Usage(Contract):
+    """Tokens of one call. `prompt_tokens` and `completion_tokens` are inclusive; the others are subsets of them."""
+
+    prompt_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+    total_tokens: int = Field(default=0, ge=0)
+    cached_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+    audio_tokens: int = Field(default=0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)
+
+
+def read_usage(raw: Json) -> Usage | None:
+    """Read a `usage` object in either spelling of its field names; None when it names no tokens at all.
+
+    `prompt_tokens`/`completion_tokens` (chat completions) or `input_tokens`/`output_tokens` (responses), with their
+    `..._details`; cached tokens also where DeepSeek and Anthropic put them.
+    """
+    if not isinstance(raw, dict):
+        return None
+    usage = cast("JsonObject", raw)
+    prompt = _count(usage, "prompt_tokens", "input_tokens")
+    completion = _count(usage, "completion_tokens", "output_tokens")
+    total = _count(usage, "total_tokens")
+    if prompt is None and completion is None and total is None:
+        return None
+    prompt = prompt if prompt is not None else max(0, (total or 0) - (completion or 0))
+    completion = completion or 0
+    inside_prompt = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    inside_completion = _details(usage, "completion_tokens_details", "output_tokens_details")
+    cached = _count(inside_prompt, "cached_tokens")
+    if cached is None:
+        cached = _count(usage, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens") or 0
+    cache_write = _count(inside_prompt, "cache_write_tokens", "cache_creation_tokens")
+    if cache_write is None:
+        cache_write = _count(usage, "cache_creation_input_tokens") or 0
+    audio = (_count(inside_prompt, "audio_tokens") or 0) + (_count(inside_completion, "audio_tokens") or 0)
+    return Usage.model_construct(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=total if total is not None else prompt + completion,
+        cached_tokens=cached,
+        cache_write_tokens=cache_write,
+        audio_tokens=audio,
+        reasoning_tokens=_count(inside_completion, "reasoning_tokens") or _count(usage, "reasoning_tokens") or 0,
+    )
+
+
+def _count(raw: JsonObject, *names: str) -> int | None:
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return int(value)
+    return None
+
+
+def _details(usage: JsonObject, *names: str) -> JsonObject:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, dict):
+            return cast("JsonObject", value)
+    return {}
+
+
+class ChatRequest(OpenContract):
+    """A chat completion; further parameters (`temperature`, `response_format`, ...) are fields of their own name."""
+
+    model: str
+    messages: list[Message]
+    tools: list[JsonObject] | None = None
+    tool_choice: str | JsonObject | None = None
+
+    def body(self) -> JsonObject:
+        """The JSON body: what was left out stays out."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class CallContext(Contract):
+    """What a caller of the LLM engine says about a call, for its span."""
+
+    project_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    run_id: str | None = None
+    step_id: str | None = None
+    prompt: str | None = None
+    """`name@version`"""
+    traceparent: str | None = None
+    """W3C trace context: the trace and the span under which the call's span goes."""
+    metadata: dict[str, str] = {}
+
+    def headers(self) -> dict[str, str]:
+        named = {
+            "X-Studio-Project": self.project_id,
+            "X-Session-Id": self.session_id,
+            "X-User-Id": self.user_id,
+            "X-Studio-Run": self.run_id,
+            "X-Studio-Step": self.step_id,
+            "X-Studio-Prompt": self.prompt,
+            "traceparent": self.traceparent,
+        }
+        headers = {name: value for name, value in named.items() if value is not None}
+        if self.metadata:
+            headers["X-Studio-Metadata"] = orjson.dumps(self.metadata).decode()
+        return headers
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallFragment:
+    """A piece of a tool call: `id` and `name` come with its first piece, `arguments` grow piece by piece."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDelta:
+    """One event of a streamed answer (its first choice). Usage and cost come with one of the last events."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallFragment, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+    """None until known, and for a model without a price."""
+    model: str | None = None
+    upstream: str | None = None
+    trace_id: str | None = None
+
+
+def read_choice(choice: JsonObject) -> ChatDelta:
+    """The delta inside one element of a chunk's `choices` (chat or text completion)."""
+    raw_delta: Any = choice.get("delta")
+    delta = cast("JsonObject", raw_delta) if isinstance(raw_delta, dict) else {}
+    text = delta.get("content") or delta.get("refusal") or choice.get("text")
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    fragments = delta.get("tool_calls")
+    return ChatDelta(
+        text=text if isinstance(text, str) else "",
+        reasoning=reasoning if isinstance(reasoning, str) else "",
+        tool_calls=_fragments(cast("list[Any]", fragments)) if isinstance(fragments, list) else (),
+        finish_reason=choice.get("finish_reason"),
+    )
+
+
+def _fragments(raw: list[Any]) -> tuple[ToolCallFragment, ...]:
+    found: list[ToolCallFragment] = []
+    for position, item in enumerate(raw):
+        call = cast("JsonObject", item) if isinstance(item, dict) else {}
+        raw_function = call.get("function")
+        function = cast("JsonObject", raw_function) if isinstance(raw_function, dict) else {}
+        index = call.get("index")
+        found.append(
+            ToolCallFragment(
+                index=index if isinstance(index, int) else position,
+                id=call.get("id"),
+                name=function.get("name"),
+                arguments=function.get("arguments") or "",
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class _GrowingCall:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list[str])
+
+
+class ChatAssembly:
+    """Puts the deltas of one choice together into the message that an unstreamed call would have given."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, _GrowingCall] = {}
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.cost_usd: Decimal | None = None
+        self.model: str | None = None
+
+    def add(self, delta: ChatDelta) -> None:
+        if delta.text:
+            self._text.append(delta.text)
+        if delta.reasoning:
+            self._reasoning.append(delta.reasoning)
+        for fragment in delta.tool_calls:
+            call = self._calls.setdefault(fragment.index, _GrowingCall())
+            call.id = fragment.id or call.id
+            call.name = fragment.name or call.name
+            call.arguments.append(fragment.arguments)
+        self.finish_reason = delta.finish_reason or self.finish_reason
+        self.model = delta.model or self.model
+        if delta.usage is not None:
+            self.usage, self.cost_usd = delta.usage, delta.cost_usd
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._reasoning)
+
+    @property
+    def started(self) -> bool:
+        """Whether the model has written anything yet."""
+        return bool(self._text or self._reasoning or self._calls)
+
+    def message(self) -> Message:
+        """The assistant's message; `content` is null when there are only tool calls."""
+        calls = [
+            ToolCall(id=call.id, function=FunctionCall(name=call.name, arguments="".join(call.arguments)))
+            for _, call in sorted(self._calls.items())
+        ]
+        fields: dict[str, Any] = {"role": "assistant", "content": self.text or (None if calls else "")}
+        if calls:
+            fields["tool_calls"] = calls
+        if self._reasoning:
+            fields["reasoning_content"] = self.reasoning
+        return Message(**fields)

@@ -1,0 +1,157 @@
+"""Runs as the API shows them, and what travels into the workflow that carries one."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from studio.contracts.base import Contract, Json, Timestamp
+from studio.contracts.spans import SpanId, TraceId
+
+RunKind = Literal["workflow", "agent"]
+RunStatus = Literal[
+    "queued", "running", "paused", "waiting", "succeeded", "failed", "cancelled", "terminated", "timed_out"
+]
+StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
+StepKind = Literal["agent", "transform", "sequential"]
+FINAL_STATUSES: frozenset[RunStatus] = frozenset({"succeeded", "failed", "cancelled", "terminated", "timed_out"})
+
+
+class RunUsage(Contract):
+    """Sums over all calls, failed attempts that reported usage included."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    llm_calls: int = 0
+    tool_calls: int = 0
+
+    def plus(self, other: "RunUsage") -> "RunUsage":
+        return RunUsage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            llm_calls=self.llm_calls + other.llm_calls,
+            tool_calls=self.tool_calls + other.tool_calls,
+        )
+
+
+class RunError(Contract):
+    """Why a run or a step failed. `type` is one of the definition language's error types."""
+
+    type: str
+    message: str
+    step_id: str | None = None
+    """The step's path."""
+
+
+class StepRun(Contract):
+    """One step of a run. `id` is its path, `research/answer`."""
+
+    id: str
+    kind: StepKind
+    name: str | None = None
+    status: StepStatus = "pending"
+    attempt: int = 1
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    duration_ms: int | None = None
+    output: Json = None
+    error: RunError | None = None
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None
+    """Null when the step made no priced call."""
+
+
+class DefinitionRef(Contract):
+    id: str
+    name: str
+    version: int
+
+
+class TemporalRef(Contract):
+    workflow_id: str
+    run_id: str | None = None
+    ui_url: str | None = None
+
+
+class Run(Contract):
+    id: str
+    kind: RunKind
+    project_id: str
+    workflow: DefinitionRef
+    """The workflow, or the agent when `kind` is `agent`."""
+    pattern: str | None
+    status: RunStatus
+    input: Json
+    output: Json = None
+    error: RunError | None = None
+    steps: list[StepRun] = []
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    metadata: dict[str, str] = {}
+    retry_count: int = 0
+    replay_of: str | None = None
+    trace_id: TraceId
+    created_at: Timestamp
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    temporal: TemporalRef
+
+
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class StartRun(Contract):
+    """Body of `POST …/runs`."""
+
+    input: Json = None
+    session_id: ShortText | None = None
+    user_id: ShortText | None = None
+    metadata: Annotated[dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=50)] = {}
+    version: Annotated[int, Field(ge=1)] | None = None
+    """A stored version; default the newest."""
+
+
+class RunContext(Contract):
+    """What every activity of a run needs to label what it does."""
+
+    run_id: str
+    project_id: str
+    workflow_name: str
+    workflow_version: int
+    trace_id: TraceId
+    session_id: str | None = None
+    user_id: str | None = None
+
+
+class RunRequest(Contract):
+    """First argument of every run's workflow; the second is its `ResolvedDefinition`."""
+
+    context: RunContext
+    root_span_id: SpanId
+    parent_span_id: SpanId | None = None
+    """The caller's span, from `traceparent`."""
+    input: Json = None
+    metadata: dict[str, str] = {}
+
+
+class RunProgress(Contract):
+    """Answer of the workflow's `progress` query."""
+
+    steps: list[StepRun] = []
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None
+
+
+class RunEnd(Contract):
+    """How a run ended."""
+
+    status: RunStatus
+    output: Json = None
+    error: RunError | None = None
+    progress: RunProgress
+    started_at: Timestamp
+    ended_at: Timestamp

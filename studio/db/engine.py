@@ -1,0 +1,99 @@
+"""SQL engines for SQLite and PostgreSQL, and the two kinds of session."""
+
+from typing import Any
+
+import orjson
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from studio.settings import DatabaseSettings
+
+SQLITE_BUSY_MS = 15_000
+"""How long a writer waits for another process's transaction."""
+
+
+class ReadSession(AsyncSession):
+    """Sees one moment; what it changes is never committed."""
+
+
+class WriteSession(AsyncSession):
+    """Inside a transaction that whoever opened it commits."""
+
+
+class Database:
+    """One pool per process. `read()` and `write()` open sessions; `write()` commits when its block ends well.
+
+    On SQLite a write transaction takes the write lock at its start (BEGIN IMMEDIATE): a transaction that reads first
+    and writes later could otherwise fail at once, whatever the busy timeout.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _create_engine(url)
+        self._writer = self.engine.execution_options(studio_write=True)
+
+    def read(self) -> ReadSession:
+        return ReadSession(self.engine, expire_on_commit=False)
+
+    def write(self) -> "Transaction":
+        return Transaction(WriteSession(self._writer, expire_on_commit=False))
+
+    async def check(self) -> None:
+        async with self.engine.connect() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+class Transaction:
+    """`async with database.write() as session`: commit at the end, roll back on an exception."""
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> WriteSession:
+        await self._session.begin()
+        return self._session
+
+    async def __aexit__(self, error_type: type[BaseException] | None, *_rest: object) -> None:
+        try:
+            if error_type is None:
+                await self._session.commit()
+        finally:
+            await self._session.close()
+
+
+def open_database(settings: DatabaseSettings) -> Database:
+    if not settings.database_url:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return Database(settings.resolved_database_url())
+
+
+def _create_engine(url: str) -> AsyncEngine:
+    codecs: dict[str, Any] = {"json_serializer": _dump, "json_deserializer": orjson.loads}
+    if not url.startswith("sqlite"):
+        connect_args = {"connect_timeout": 5}
+        pool: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True, "pool_timeout": 10}
+        return create_async_engine(url, connect_args=connect_args, **pool, **codecs)
+    engine = create_async_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, **codecs)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _dump(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={SQLITE_BUSY_MS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    write = connection.get_execution_options().get("studio_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

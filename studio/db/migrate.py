@@ -1,0 +1,40 @@
+"""Bring the SQL database to the newest schema."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from studio.db.engine import Database, open_database
+from studio.settings import DatabaseSettings
+
+ADVISORY_LOCK = 0x57D10
+"""PostgreSQL lock under which one process migrates at a time."""
+
+
+async def migrate(settings: DatabaseSettings) -> list[str]:
+    """Run the missing migrations; several processes may call it at once. Returns a line about what was done."""
+    database = open_database(settings)
+    try:
+        return await migrate_database(database)
+    finally:
+        await database.close()
+
+
+async def migrate_database(database: Database) -> list[str]:
+    async with database.engine.execution_options(studio_write=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+        before, after = await connection.run_sync(_upgrade)
+    return [f"database: {'already at' if before == after else 'migrated to'} {after}"]
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str | None]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    before = MigrationContext.configure(connection).get_current_revision()
+    command.upgrade(config, "head")
+    return before, MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,143 @@
+"""The SQL tables, alike on SQLite and PostgreSQL."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, Numeric, String, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from studio.contracts.base import to_utc
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else to_utc(value)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else to_utc(value)
+
+
+class Money(TypeDecorator[Decimal]):
+    """US dollars, exact to 12 places; text on SQLite, whose numbers are floats."""
+
+    impl = Numeric(38, 12)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return String(64) if dialect.name == "sqlite" else Numeric(38, 12)
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        return str(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value).normalize() + 0
+
+
+JsonColumn = JSON(none_as_null=True)
+"""Text on both, so that keys keep their order."""
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime, Decimal: Money, dict[str, Any]: JsonColumn}
+
+
+class DefinitionRow(Base):
+    """The newest version of an agent or a workflow."""
+
+    __tablename__ = "definitions"
+    __table_args__ = (UniqueConstraint("kind", "project_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    project_id: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class DefinitionVersionRow(Base):
+    """Every version ever written."""
+
+    __tablename__ = "definition_versions"
+
+    definition_id: Mapped[str] = mapped_column(ForeignKey("definitions.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    document: Mapped[dict[str, Any]]
+    actor: Mapped[str] = mapped_column(String(256))
+    created_at: Mapped[datetime]
+
+
+class RunRow(Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("runs_by_project", "project_id", "id"),
+        Index("runs_by_workflow", "definition_id", "id"),
+        Index("runs_by_session", "session_id", "id"),
+        Index("runs_by_status", "status", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    project_id: Mapped[str] = mapped_column(String(64))
+    definition_id: Mapped[str] = mapped_column(String(64))
+    definition_name: Mapped[str] = mapped_column(String(64))
+    definition_version: Mapped[int]
+    pattern: Mapped[str | None] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(16))
+    input: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
+    output: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
+    error: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
+    progress: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
+    """A `RunProgress`, written when the run ends."""
+    cost_usd: Mapped[Decimal | None]
+    session_id: Mapped[str | None] = mapped_column(String(256))
+    user_id: Mapped[str | None] = mapped_column(String(256))
+    run_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JsonColumn)
+    trace_id: Mapped[str] = mapped_column(String(32))
+    temporal_run_id: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class IdempotencyRow(Base):
+    """`Idempotency-Key` of a start: the same key and body give the same run."""
+
+    __tablename__ = "idempotency_keys"
+
+    scope: Mapped[str] = mapped_column(String(128), primary_key=True)
+    """The definition's id."""
+    key: Mapped[str] = mapped_column(String(256), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(String(64))
+    run_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class MessageRow(Base):
+    """One message of a conversation; payloads carry only the conversation's id and length."""
+
+    __tablename__ = "messages"
+
+    conversation_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    message: Mapped[dict[str, Any]]
+
+
+class BlobRow(Base):
+    """A payload too large for a workflow history, by the SHA-256 of its bytes."""
+
+    __tablename__ = "blobs"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
