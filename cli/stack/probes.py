@@ -1,0 +1,144 @@
+"""Readiness: one question to each kind of part. A probe returns when the part answers and raises `NotReady` if not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest, GetSystemInfoRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+PROBE_TIMEOUT_SECONDS = 3.0
+
+Probe = Callable[[int | None], Awaitable[str]]
+"""Takes the process id of the part when it is ours; returns its version or another short fact, which may be empty."""
+
+Connect = Callable[[], Awaitable[Client]]
+"""Connects to Temporal, with TLS or a key when the settings say so."""
+
+
+class _Health(BaseModel):
+    """The part of our services' `/health/ready` that matters here."""
+
+    down: list[str]
+
+
+class NotReady(Exception):
+    """The part does not answer, or not yet as it should. The message is one line without secrets."""
+
+
+async def ask(probe: Probe, pid: int | None) -> str:
+    """Run a probe under the common time limit."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            return await probe(pid)
+    except TimeoutError:
+        raise NotReady(f"no answer within {PROBE_TIMEOUT_SECONDS:g} s") from None
+
+
+def http_probe(url: str) -> Probe:
+    """Ready when `GET url` answers 2xx. A 503 of ours names what is down."""
+
+    async def probe(_pid: int | None) -> str:
+        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+                if answer.status < 300:
+                    return ""
+                raise NotReady(await _reason(answer))
+        except aiohttp.ClientError as error:
+            raise NotReady(f"does not answer ({type(error).__name__})") from None
+
+    return probe
+
+
+async def _reason(answer: aiohttp.ClientResponse) -> str:
+    if answer.content_type != "application/json":
+        return f"answers {answer.status}"
+    try:
+        health = _Health.model_validate_json(await answer.read())
+    except ValidationError:
+        return f"answers {answer.status}"
+    return f"waits for {', '.join(health.down)}"
+
+
+def redis_probe(url: str) -> Probe:
+    async def probe(_pid: int | None) -> str:
+        client = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        try:
+            info = await client.info("server")
+        except (RedisError, OSError) as error:
+            raise NotReady(_one_line(error)) from None
+        finally:
+            await client.aclose()
+        return f"Redis {info['redis_version']}"
+
+    return probe
+
+
+def mongo_probe(url: str) -> Probe:
+    async def probe(_pid: int | None) -> str:
+        client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(url, serverSelectionTimeoutMS=1000)
+        try:
+            info = await client.admin.command("buildInfo")
+        except (PyMongoError, OSError) as error:
+            raise NotReady(f"does not answer ({type(error).__name__})") from None
+        finally:
+            await client.close()
+        return f"MongoDB protocol {info['version']}"
+
+    return probe
+
+
+def temporal_probe(connect: Connect, namespace: str) -> Probe:
+    async def probe(_pid: int | None) -> str:
+        client = await _connected(connect)
+        try:
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+            info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+        except RPCError as error:
+            raise NotReady(_one_line(error)) from None
+        return f"Temporal {info.server_version}"
+
+    return probe
+
+
+def worker_probe(connect: Connect, namespace: str, task_queue: str) -> Probe:
+    """Ready when the process polls its task queue: Temporal names each poller `PID@HOST`."""
+
+    async def probe(pid: int | None) -> str:
+        client = await _connected(connect)
+        request = DescribeTaskQueueRequest(
+            namespace=namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+        try:
+            answer = await client.workflow_service.describe_task_queue(request)
+        except RPCError as error:
+            raise NotReady(f"Temporal: {_one_line(error)}") from None
+        if not any(poller.identity.startswith(f"{pid}@") for poller in answer.pollers):
+            raise NotReady(f"does not poll the task queue {task_queue!r} yet")
+        return f"polls {task_queue!r}"
+
+    return probe
+
+
+async def _connected(connect: Connect) -> Client:
+    try:
+        return await connect()
+    except RuntimeError:  # the SDK's way to say that nobody answers
+        raise NotReady("does not answer") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,56 @@
+"""Servers that the whole test session shares: each one starts on a free port when first asked for."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.stack import parts
+from cli.stack.ports import free_port
+from tests.support.postgres import postgres
+from tests.support.servers import running
+
+
+@pytest.fixture(scope="session")
+def server_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def redis_url(server_logs: Path) -> Iterator[str]:
+    with running(parts.redis(free_port(), None), server_logs / "redis.log") as part:
+        yield part.address
+
+
+@pytest.fixture(scope="session")
+def mongo_url(server_logs: Path) -> Iterator[str]:
+    with running(parts.mongo(free_port(), None), server_logs / "mongo.log") as part:
+        yield part.address
+
+
+@pytest.fixture(scope="session")
+def temporal_address(server_logs: Path) -> Iterator[str]:
+    """In memory, with the tuned flags and the search attributes of the embedded stack."""
+    with running(parts.temporal(free_port(), None, None), server_logs / "temporal.log") as part:
+        yield part.address
+
+
+@pytest.fixture(scope="session")
+def model_url(server_logs: Path) -> Iterator[str]:
+    """SmolLM2 on llama.cpp: an OpenAI-compatible base URL without `/v1`; the model's name is `smollm2`."""
+    with running(parts.model(free_port()), server_logs / "model.log") as part:
+        yield part.address
+
+
+@pytest.fixture(scope="session")
+def embeddings_url(server_logs: Path) -> Iterator[str]:
+    with running(parts.embeddings(free_port()), server_logs / "embeddings.log") as part:
+        yield part.address
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """PostgreSQL 18, SQLAlchemy URL with psycopg; the database `postgres` of its superuser `postgres`."""
+    with tempfile.TemporaryDirectory(prefix="studio-postgres-") as folder, postgres(Path(folder)) as url:
+        yield url
