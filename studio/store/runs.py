@@ -1,0 +1,158 @@
+"""Runs in SQL: a view of what Temporal carries out, written at the start, when a worker takes it up, and at the end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from studio.contracts.runs import (
+    FINAL_STATUSES,
+    DefinitionRef,
+    Run,
+    RunEnd,
+    RunError,
+    RunKind,
+    RunProgress,
+    RunStatus,
+    TemporalRef,
+)
+from studio.db.engine import WriteSession
+from studio.db.tables import RunRow
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """What a list of runs is narrowed to; None and empty mean everything."""
+
+    project_id: str | None = None
+    workflow: str | None = None
+    """Name or id."""
+    agent: str | None = None
+    """Name or id."""
+    statuses: Sequence[RunStatus] = ()
+    session_id: str | None = None
+    user_id: str | None = None
+    created_after: datetime | None = None
+    """Exclusive."""
+    created_before: datetime | None = None
+    """Exclusive."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+async def insert_run(session: WriteSession, row: RunRow) -> None:
+    session.add(row)
+    await session.flush()
+
+
+async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
+    return await session.get(RunRow, run_id)
+
+
+async def list_runs(
+    session: AsyncSession, chosen: RunFilter, *, limit: int, before: str | None = None
+) -> Sequence[RunRow]:
+    """Newest first; `before` is the id after which the page begins."""
+    query = _filtered(select(RunRow), chosen).order_by(RunRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(RunRow.id < before)
+    return (await session.scalars(query)).all()
+
+
+def _filtered(query: Select[RunRow], chosen: RunFilter) -> Select[RunRow]:
+    equal = {"project_id": chosen.project_id, "session_id": chosen.session_id, "user_id": chosen.user_id}
+    query = query.filter_by(**{column: value for column, value in equal.items() if value is not None})
+    if chosen.workflow is not None:
+        query = _of_definition(query, "workflow", chosen.workflow)
+    if chosen.agent is not None:
+        query = _of_definition(query, "agent", chosen.agent)
+    if chosen.statuses:
+        query = query.where(RunRow.status.in_(chosen.statuses))
+    if chosen.created_after is not None:
+        query = query.where(RunRow.created_at > chosen.created_after)
+    if chosen.created_before is not None:
+        query = query.where(RunRow.created_at < chosen.created_before)
+    for key, value in chosen.metadata.items():
+        query = query.where(RunRow.run_metadata[key].as_string() == value)
+    return query
+
+
+def _of_definition(query: Select[RunRow], kind: RunKind, ref: str) -> Select[RunRow]:
+    return query.where(RunRow.kind == kind, or_(RunRow.definition_id == ref, RunRow.definition_name == ref))
+
+
+async def mark_running(session: WriteSession, run_id: str, at: datetime, temporal_run_id: str) -> bool:
+    """Note that a worker took the run up. False when there is nothing to do: it is not queued, or it is not there."""
+    changed = await session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, RunRow.status == "queued")
+        .values(status="running", started_at=at, temporal_run_id=temporal_run_id)
+    )
+    return cast("CursorResult[object]", changed).rowcount == 1
+
+
+async def record_end(session: WriteSession, run_id: str, end: RunEnd) -> bool:
+    """Write how the run ended. A run that has ended already keeps what it says; then False."""
+    changed = await session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, RunRow.status.not_in(FINAL_STATUSES))
+        .values(
+            status=end.status,
+            output=end.output,
+            error=None if end.error is None else end.error.model_dump(mode="json"),
+            progress=end.progress.model_dump(mode="json"),
+            cost_usd=end.progress.cost_usd,
+            started_at=func.coalesce(RunRow.started_at, end.started_at),
+            ended_at=end.ended_at,
+        )
+    )
+    return cast("CursorResult[object]", changed).rowcount == 1
+
+
+async def delete_queued_run(session: WriteSession, run_id: str) -> bool:
+    """Remove a run that never started. False when a worker has it, or when it is not there."""
+    changed = await session.execute(delete(RunRow).where(RunRow.id == run_id, RunRow.status == "queued"))
+    return cast("CursorResult[object]", changed).rowcount == 1
+
+
+def run_progress(row: RunRow) -> RunProgress:
+    """What the row knows of the steps: nothing until the run has ended."""
+    return RunProgress() if row.progress is None else RunProgress.model_validate(row.progress)
+
+
+def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None = None) -> Run:
+    """The run as the API shows it.
+
+    `ui_root` is the Temporal UI's address up to `/namespaces/NAME/workflows`; `progress` comes from the running
+    workflow and replaces what the row knows.
+    """
+    shown = progress or run_progress(row)
+    ui_url = None
+    if ui_root is not None:
+        execution = f"/{row.temporal_run_id}/history" if row.temporal_run_id else ""
+        ui_url = f"{ui_root}/{row.id}{execution}"
+    return Run(
+        id=row.id,
+        kind=cast("RunKind", row.kind),
+        project_id=row.project_id,
+        workflow=DefinitionRef(id=row.definition_id, name=row.definition_name, version=row.definition_version),
+        pattern=row.pattern,
+        status=cast("RunStatus", row.status),
+        input=row.input,
+        output=row.output,
+        error=None if row.error is None else RunError.model_validate(row.error),
+        steps=shown.steps,
+        usage=shown.usage,
+        cost_usd=shown.cost_usd,
+        session_id=row.session_id,
+        user_id=row.user_id,
+        metadata=row.run_metadata,
+        trace_id=row.trace_id,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        temporal=TemporalRef(workflow_id=row.id, run_id=row.temporal_run_id, ui_url=ui_url),
+    )
