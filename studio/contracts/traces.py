@@ -1,0 +1,93 @@
+"""What can be asked of the trace store."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import PlainSerializer
+
+from studio.contracts.base import Contract, Timestamp
+from studio.contracts.spans import Span, SpanKind, SpanStatus
+
+Cost = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str, when_used="json")]
+"""US dollars; in JSON a plain decimal string, never a float."""
+
+
+class TraceTotals(Contract):
+    """Sums over a trace's spans; each span counts once however often it was sent."""
+
+    spans: int
+    errors: int
+    llm_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: Cost
+    unpriced_calls: int
+    """Model calls without a price: the cost is known to be too low when this is not 0."""
+    duration_ms: float
+    """From the first start to the last end."""
+
+
+class TraceSummary(Contract):
+    """One trace in a list. What is not summed is its root span's, or its earliest span's while the root is missing."""
+
+    trace_id: str
+    name: str
+    kind: SpanKind
+    status: SpanStatus
+    project_id: str
+    session_id: str | None
+    user_id: str | None
+    run_id: str | None
+    workflow_name: str | None
+    workflow_version: int | None
+    models: list[str]
+    agents: list[str]
+    tags: list[str]
+    metadata: dict[str, str]
+    started_at: Timestamp
+    ended_at: Timestamp
+    input_preview: str | None
+    """The first 200 characters of the input: text as it is, everything else as JSON."""
+    output_preview: str | None
+    totals: TraceTotals
+
+
+class CutPayload(Contract):
+    """A payload past the limit: the value holds the beginning of its JSON as text."""
+
+    length: int
+    """Bytes of the whole JSON."""
+    sha256: str
+
+
+class TraceSpan(Span):
+    """A span with its children, in the order in which they started."""
+
+    duration_ms: float
+    input_cut: CutPayload | None = None
+    output_cut: CutPayload | None = None
+    children: list["TraceSpan"] = []
+
+
+class TraceDetail(Contract):
+    """A whole trace. Spans whose parent is not stored (yet) are roots."""
+
+    trace_id: str
+    project_id: str
+    session_id: str | None
+    user_id: str | None
+    run_id: str | None
+    started_at: Timestamp
+    ended_at: Timestamp
+    totals: TraceTotals
+    spans: list[TraceSpan]
+
+
+class StoredRejection(Contract):
+    """A span that could not be stored, as it came."""
+
+    rejected_at: Timestamp
+    error: str
+    span: str
+    """The span's JSON, cut at 64 KiB."""
