@@ -5,9 +5,11 @@ the groups below; a variable without a default must be given, or the service ref
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as _YamlSource
@@ -111,6 +113,10 @@ def load_settings(settings_class: type[SettingsT], **overrides: Any) -> Settings
         for problem in error.errors():
             field = str(problem["loc"][0]) if problem["loc"] else "settings"
             variable = PREFIX + field.upper()
+            inside = problem["loc"][1:]
+            if inside:
+                lines.append(f"{variable} at {'.'.join(map(str, inside))}: {problem['msg']}.")
+                continue
             if problem["type"] == "missing":
                 lines.append(f"{variable} is not set. Set it, or let `studio up` start the part for you.")
                 continue
@@ -121,6 +127,25 @@ def load_settings(settings_class: type[SettingsT], **overrides: Any) -> Settings
 
 def _is_secret(field: str) -> bool:
     return any(word in field for word in ("secret", "key", "password", "token", "url", "upstreams"))
+
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def expand_references(text: str) -> str:
+    """Replace every `${NAME}` by the environment variable (or `.env` entry) of that name.
+
+    Raises `ValueError` naming the variable that is not set.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match[1]
+        value = os.environ.get(name) or dotenv_values(".env").get(name)
+        if not value:
+            raise ValueError(f"refers to the environment variable {name}, which is not set")
+        return value
+
+    return _REFERENCE.sub(value_of, text)
 
 
 def masked(settings: BaseSettings) -> dict[str, str]:

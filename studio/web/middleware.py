@@ -7,7 +7,7 @@ from secrets import token_hex
 
 import structlog
 from prometheus_client import Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.errors import PayloadTooLarge
@@ -91,7 +91,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._answered = True
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            headers = message.setdefault("headers", [])
+            if not any(name == b"x-request-id" for name, _ in headers):  # an upstream's error keeps the upstream's
+                message["headers"] = [*headers, (b"x-request-id", self.request_id.encode())]
         await self._send(message)
 
     def _error(self) -> PayloadTooLarge:

@@ -1,0 +1,69 @@
+"""The LLM engine as an ASGI application."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
+
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from llm_service.calls.endpoint import CallEndpoint, Gateway
+from llm_service.calls.request import CHAT, EMBEDDINGS, TEXT
+from llm_service.docs import describe_calls
+from llm_service.pricing import PriceList
+from llm_service.settings import LlmSettings
+from llm_service.upstreams.catalog import Catalog
+from llm_service.upstreams.endpoints import models_router, upstreams_router
+from llm_service.upstreams.routing import ModelRouter
+from llm_service.upstreams.upstream import Upstream, open_session
+from studio.tracing import SpanSender
+from studio.web.app import create_base_app
+from studio.web.health import Check
+
+PREFIXES = ("/v1", "/api/v1")
+DESCRIPTION = """One OpenAI-compatible gateway for chat, text and embeddings over the configured upstreams.
+
+Every call leaves a span with its usage and its cost. `/v1` and `/api/v1` answer alike."""
+
+
+def create_app(settings: LlmSettings) -> FastAPI:
+    """Nothing is opened before the lifespan starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        upstreams = {config.name: Upstream(config) for config in settings.upstreams}
+        router = ModelRouter(settings.upstreams, settings.model_aliases)
+        content = settings.trace_content == "on"
+        async with SpanSender(settings.prompt_url, content=content) as spans, open_session() as session:
+            app.state.catalog = Catalog(upstreams, router, session)
+            app.state.gateway = Gateway(
+                router=router,
+                upstreams=upstreams,
+                prices=PriceList(settings.upstreams),
+                session=session,
+                spans=spans,
+                ping_seconds=settings.stream_ping_seconds,
+                content=content,
+            )
+            yield
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        catalog = cast("Catalog", app.state.catalog)
+        return {upstream.name: partial(catalog.check, upstream.name) for upstream in settings.upstreams}
+
+    app = create_base_app(
+        service="llm",
+        title="AI Studio LLM engine",
+        description=DESCRIPTION,
+        settings=settings,
+        lifespan=lifespan,
+        checks=checks,
+    )
+    for prefix in PREFIXES:
+        for operation in (CHAT, TEXT, EMBEDDINGS):
+            app.router.routes.append(Route(prefix + operation.path, CallEndpoint(operation), methods=["POST"]))
+        app.include_router(models_router(prefix))
+    app.include_router(upstreams_router)
+    describe_calls(app, PREFIXES)
+    return app

@@ -1,0 +1,79 @@
+"""How long a call may take, and the end of it when nobody waits for it any more."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Receive
+
+from llm_service.errors import CallerLeft, StreamBroken, UpstreamTimeout
+from llm_service.settings import Timeouts
+from studio.errors import StudioError
+
+
+class Patience:
+    """Ends what runs inside it when the caller leaves, the total deadline passes or a stream goes idle.
+
+    Raises `CallerLeft`, `UpstreamTimeout` or `StreamBroken` from the block; whatever the block awaited (the upstream
+    request above all) is cancelled first. The request's body must have been read: `receive` then only tells of the
+    caller's leaving.
+    """
+
+    def __init__(self, receive: Receive, upstream: str, timeouts: Timeouts) -> None:
+        self._receive = receive
+        self._upstream = upstream
+        self._timeouts = timeouts
+        self._scope = asyncio.timeout(timeouts.total)
+        self._reason: StudioError | None = None
+        self._waiting_since: float | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._scope.__aenter__()
+        self._watcher = self._loop.create_task(self._watch_caller())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watcher.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise self._reason or UpstreamTimeout(
+                f"The upstream {self._upstream!r} did not finish within {self._timeouts.total:g} s (timeouts.total)."
+            ) from error
+
+    def waiting(self) -> None:
+        """The next chunk of the stream is awaited from now on; `received` ends the wait."""
+        self._waiting_since = self._loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._timeouts.idle, self._check_idle)
+
+    def received(self) -> None:
+        self._waiting_since = None
+
+    def _check_idle(self) -> None:
+        """One timer a deadline rather than one a chunk."""
+        now = self._loop.time()
+        due = (self._waiting_since if self._waiting_since is not None else now) + self._timeouts.idle
+        if due <= now:
+            self._end(
+                StreamBroken(
+                    f"The upstream {self._upstream!r} sent nothing for {self._timeouts.idle:g} s (timeouts.idle)."
+                )
+            )
+        else:
+            self._idle_timer = self._loop.call_at(due, self._check_idle)
+
+    async def _watch_caller(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._end(CallerLeft("The caller left before the answer was complete."))
+
+    def _end(self, reason: StudioError) -> None:
+        self._reason = reason
+        self._scope.reschedule(self._loop.time())

@@ -1,0 +1,156 @@
+"""One call's span: filled in while the call goes on, sent when it has ended, however it ended."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import orjson
+
+from llm_service.calls.request import Call, Caller, Operation
+from llm_service.pricing import UNPRICED, Cost, PriceList
+from llm_service.upstreams.routing import Target
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.llm import Usage, read_usage
+from studio.contracts.spans import Span, SpanStatus
+from studio.errors import StudioError
+from studio.tracing import SpanSender
+
+ERROR_MESSAGE_CHARACTERS = 2_000
+
+
+class CallRecord:
+    """Knows what happened in one call."""
+
+    def __init__(self, operation: Operation, caller: Caller, prices: PriceList) -> None:
+        self.operation = operation
+        self.caller = caller
+        self.started = time.perf_counter()
+        self._started_at = datetime.now(UTC)
+        self._prices = prices
+        self.call: Call | None = None
+        self.target: Target | None = None
+        self.usage: Usage | None = None
+        self.output: Json = None
+        self.first_token_at: float | None = None
+        self.overhead_ms: float | None = None
+        self.status: SpanStatus = "ok"
+        self._error_type: str | None = None
+        self._error_message: str | None = None
+
+    def price(self, usage: Usage) -> Decimal | None:
+        return self._cost(usage).usd
+
+    def _cost(self, usage: Usage | None) -> Cost:
+        if usage is None or self.target is None:
+            return UNPRICED
+        return self._prices.cost(self.target.upstream, self.target.model, usage)
+
+    def read_whole(self, body: bytes) -> None:
+        """Take usage, output and finish reason out of an unstreamed answer; a body that is not JSON has none."""
+        try:
+            parsed: Any = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return
+        if not isinstance(parsed, dict):
+            return
+        answer = cast("JsonObject", parsed)
+        self.usage = read_usage(answer.get("usage"))
+        raw_choices: Any = answer.get("choices")
+        if isinstance(raw_choices, list) and raw_choices:
+            choices = cast("list[JsonObject]", raw_choices)
+            written = [choice.get("message", choice.get("text")) for choice in choices]
+            self.output = written[0] if len(written) == 1 else written
+            self.finished(choices[0].get("finish_reason"))
+
+    def finished(self, reason: Any) -> None:
+        if isinstance(reason, str):
+            self.caller.metadata.setdefault("finish_reason", reason)
+
+    def measured(self, upstream_seconds: float, attempts: int) -> None:
+        """Called when the answer is about to be passed on."""
+        self.overhead_ms = max(0.0, (time.perf_counter() - self.started - upstream_seconds) * 1000)
+        if attempts > 1:
+            self.caller.metadata.setdefault("attempts", str(attempts))
+
+    def answered_by(self, upstream_request_id: str | None) -> None:
+        if upstream_request_id is not None:
+            self.caller.metadata.setdefault("upstream_request_id", upstream_request_id)
+
+    def failed(self, status: SpanStatus, error_type: str, message: str) -> None:
+        self.status = status
+        self._error_type = error_type
+        self._error_message = message[:ERROR_MESSAGE_CHARACTERS]
+
+    def failed_by(self, error: StudioError, status: SpanStatus = "error") -> None:
+        self.failed(status, error.code, error.detail)
+
+    def refused_by_upstream(self, status: int, body: bytes) -> None:
+        """The upstream's own error; `body` is redacted."""
+        self.failed("error", f"upstream-{status}", upstream_message(body) or f"The upstream answered {status}.")
+
+    def send(self, spans: SpanSender) -> None:
+        ended = time.perf_counter()
+        cost = self._cost(self.usage)
+        whole = self.status in {"ok", "error"}
+        call, caller, usage = self.call, self.caller, self.usage or _NO_USAGE
+        model = self.target.model if self.target else (call.model if call else None)
+        spans.send(
+            Span(
+                trace_id=caller.trace_id,
+                span_id=caller.span_id,
+                parent_span_id=caller.parent_span_id,
+                name=f"{self.operation.name} {model}" if model else self.operation.name,
+                kind=self.operation.span_kind,
+                project_id=caller.project_id,
+                session_id=caller.session_id,
+                user_id=caller.user_id,
+                run_id=caller.run_id,
+                step_id=caller.step_id,
+                prompt_id=caller.prompt_id,
+                prompt_version=caller.prompt_version,
+                model=model,
+                upstream=self.target.upstream if self.target else None,
+                params=self._params(),
+                input=call.body[self.operation.content] if call else None,
+                output=self.output,
+                status=self.status,
+                error_type=self._error_type,
+                error_message=self._error_message,
+                started_at=self._started_at,
+                ended_at=self._started_at + timedelta(seconds=ended - self.started),
+                ttft_ms=(self.first_token_at - self.started) * 1000 if self.first_token_at is not None else None,
+                overhead_ms=self.overhead_ms,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                audio_tokens=usage.audio_tokens,
+                reasoning_tokens=usage.reasoning_tokens,
+                usage_source="none" if self.usage is None else "provider" if whole else "partial",
+                cost_usd=cost.usd,
+                cost_source=cost.source,
+                price_revision=cost.revision,
+                metadata=caller.metadata,
+            )
+        )
+
+    def _params(self) -> JsonObject | None:
+        if self.call is None:
+            return None
+        filled_in = self.target.params if self.target else {}
+        return {**filled_in, **self.call.params(self.operation)} or None
+
+
+_NO_USAGE = Usage()
+
+
+def upstream_message(body: bytes) -> str | None:
+    """`error.message` out of an OpenAI-shaped error body, or what there is of text."""
+    try:
+        parsed: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace").strip() or None
+    error: Any = cast("JsonObject", parsed).get("error", parsed) if isinstance(parsed, dict) else parsed
+    message: Any = cast("JsonObject", error).get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) else orjson.dumps(error).decode()

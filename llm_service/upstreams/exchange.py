@@ -1,0 +1,163 @@
+"""One call to an upstream: its attempts, until an answer has begun to come."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from llm_service.errors import UpstreamTimeout, UpstreamUnreachable
+from llm_service.upstreams.upstream import Upstream
+
+SHORT_RETRY_AFTER_SECONDS = 5.0
+"""Who asks for a longer wait gets none from us: the caller sees the 429 and decides."""
+FIRST_BACKOFF_SECONDS = 0.25
+LONGEST_BACKOFF_SECONDS = 4.0
+_FAULTS = (aiohttp.ClientError, ConnectionError, TimeoutError)
+
+
+@dataclass(slots=True)
+class Answer:
+    """`body` is the whole answer, or the first chunk of a stream that goes on in `rest`."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    rest: aiohttp.StreamReader | None
+    response: aiohttp.ClientResponse
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def close(self) -> None:
+        """Give the connection back, or cut it when the stream has not ended: the upstream then stops its work."""
+        if self.rest is not None and not self.rest.at_eof():
+            self.response.close()
+        else:
+            self.response.release()
+
+
+class Exchange:
+    """Sends a request until something other than a passing fault comes back.
+
+    429 (unless it asks for a long wait, or the quota is used up), 5xx and connection faults are repeated with jitter
+    as often as the upstream's `retries` say. The caller holds the total deadline around `run`.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, upstream: Upstream) -> None:
+        self._session = session
+        self._upstream = upstream
+        self.attempts = 0
+        self.upstream_seconds = 0.0
+        """Time spent on the wire and at the upstream, without the waits between attempts."""
+
+    async def run(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
+        """The first answer that counts: also an error of the upstream when retries are used up.
+
+        Raises `UpstreamUnreachable`, or `UpstreamTimeout` for a stream without a first byte.
+        """
+        while True:
+            self.attempts += 1
+            last = self.attempts > self._upstream.config.retries
+            fault: BaseException | None = None
+            answer: Answer | None = None
+            try:
+                answer = await self._attempt(path, payload, headers, stream=stream)
+            except _FAULTS as error:
+                fault = error
+            if answer is not None and (answer.ok or last or not _is_passing(answer)):
+                return answer
+            wait = self._wait_before_next(answer)
+            if wait is None and answer is not None:
+                return answer
+            if last or wait is None:
+                raise self._failure(fault)
+            await asyncio.sleep(wait)
+
+    async def _attempt(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
+        started = time.perf_counter()
+        try:
+            if not stream:
+                return await self._send(path, payload, headers, stream=False)
+            async with asyncio.timeout(self._upstream.config.timeouts.first_byte):
+                return await self._send(path, payload, headers, stream=True)
+        finally:
+            self.upstream_seconds += time.perf_counter() - started
+
+    async def _send(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
+        response = await self._session.post(
+            self._upstream.url(path),
+            data=payload,
+            headers=headers,
+            timeout=self._upstream.connect_timeout,
+            allow_redirects=False,
+        )
+        try:
+            if stream and response.status == 200 and response.content_type == "text/event-stream":
+                first = await _first_chunk(response.content)
+                return Answer(response.status, response.headers, first, response.content, response)
+            body = await response.read()
+        except BaseException:
+            response.close()
+            raise
+        return Answer(response.status, response.headers, body, None, response)
+
+    def _wait_before_next(self, answer: Answer | None) -> float | None:
+        """Seconds; None when the upstream asks for more than we wait."""
+        asked = _retry_after(answer.headers) if answer is not None else None
+        if asked is not None and asked > SHORT_RETRY_AFTER_SECONDS:
+            return None
+        backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (self.attempts - 1))
+        jittered = random.uniform(0.5, 1) * backoff
+        return jittered if asked is None else asked + jittered / 10
+
+    def _failure(self, fault: BaseException | None) -> UpstreamUnreachable | UpstreamTimeout:
+        name = self._upstream.name
+        tried = f"after {self.attempts} attempts" if self.attempts > 1 else "after one attempt"
+        if isinstance(fault, TimeoutError) and not isinstance(fault, aiohttp.ClientError):
+            seconds = self._upstream.config.timeouts.first_byte
+            failure = UpstreamTimeout(
+                f"The upstream {name!r} sent nothing within {seconds:g} s (timeouts.first_byte), {tried}."
+            )
+        else:
+            failure = UpstreamUnreachable(name, f"The upstream {name!r} does not answer {tried}. Try again shortly.")
+        failure.__cause__ = fault
+        return failure
+
+
+async def _first_chunk(stream: aiohttp.StreamReader) -> bytes:
+    """A stream that ends before it has begun is a connection fault like any other."""
+    first = await stream.readany()
+    if not first:
+        raise aiohttp.ServerDisconnectedError("the stream ended before it began")
+    return first
+
+
+def _is_passing(answer: Answer) -> bool:
+    if answer.status == 429:
+        return b"insufficient_quota" not in answer.body
+    return answer.status >= 500 and answer.status != 501
+
+
+def _retry_after(headers: CIMultiDictProxy[str]) -> float | None:
+    """Seconds out of `retry-after-ms`, or of `Retry-After` as seconds or as a date."""
+    milliseconds = headers.get("retry-after-ms", "")
+    if milliseconds.isdecimal():
+        return int(milliseconds) / 1000
+    text = headers.get("Retry-After")
+    if text is None:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
