@@ -118,14 +118,14 @@ def _select(scope: Mapping[str, Json], path: tuple[str | int, ...]) -> Json:
         elif isinstance(value, Mapping):
             value = cast("Mapping[Any, Json]", value)[part]
         else:
-            held = "null" if value is None else type(value).__name__
+            held = "null" if value is None else type(cast("object", value)).__name__
             raise TypeError(f"{part!r} of {held}: only maps and lists have parts")
     return value
 
 
 def _ordered(value: Any) -> Any:
     """A map's keys in order: the library walks maps in a random one, which would break the replay of a workflow."""
-    return sorted(cast("dict[Any, Any]", value)) if isinstance(value, dict) else value
+    return sorted(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
 
 
 def _order_maps(source: str) -> str:

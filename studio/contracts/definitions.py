@@ -30,7 +30,7 @@ ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 class RetryPolicy(Contract):
     """When an attempt of a step's call fails: wait `initial_interval`, then `backoff` times longer each time."""
 
-    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
     initial_interval: Duration = Field(default="1s", validate_default=True)  # pyright: ignore[reportAssignmentType]
     backoff: Annotated[float, Field(ge=1, le=100)] = 2.0
     max_interval: Duration = Field(default="30s", validate_default=True)  # pyright: ignore[reportAssignmentType]
@@ -89,8 +89,9 @@ class StepBase(Contract):
     """`${{ expression }}`; the step is skipped when it gives false."""
 
 
-# Tags are written `<tag>`, so that an error's place can leave them out.
 STEP_KEYS = ("agent", "transform", "sequential")
+UNION_TAGS = frozenset({"<name>", "<inline>", *(f"<{key}>" for key in STEP_KEYS)})
+"""Written so that an error's place can leave them out."""
 
 
 def _one_key(value: Any) -> Any:

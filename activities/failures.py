@@ -1,0 +1,48 @@
+"""The one place where our errors become Temporal's: what failed, and whether trying again can help."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
+from studio.contracts.activities import FailureDetails
+from studio.contracts.definitions import ErrorType
+from studio.contracts.runs import RunUsage
+from studio.errors import DependencyUnavailable, StudioError
+
+MAX_RETRY_AFTER_SECONDS = 300
+_log = structlog.get_logger(__name__)
+
+
+def as_application_error(
+    error: Exception, *, usage: RunUsage | None = None, cost_usd: Decimal | None = None
+) -> ApplicationError:
+    """The failure with its error type, the attempt, and what the attempt had used."""
+    kind, message, retryable, retry_after = _classify(error)
+    details = FailureDetails(attempt=activity.info().attempt, usage=usage or RunUsage(), cost_usd=cost_usd)
+    delay = timedelta(seconds=min(retry_after, MAX_RETRY_AFTER_SECONDS)) if retry_after else None
+    return ApplicationError(message, details, type=kind, non_retryable=not retryable, next_retry_delay=delay)
+
+
+def _classify(error: Exception) -> tuple[ErrorType, str, bool, float | None]:  # noqa: PLR0911 - one line a case
+    match error:
+        case LlmRateLimited():
+            return "rate_limited", error.detail, True, error.retry_after
+        case LlmRefused():
+            return "invalid_request", error.detail, False, None
+        case LlmError():
+            return "upstream_error", error.detail, error.retryable, error.retry_after
+        case DependencyUnavailable():
+            return "dependency_unavailable", error.detail, True, None
+        case StudioError():
+            return "prompt_error", error.detail, error.status >= 500, None
+        case SQLAlchemyError() | OSError():
+            _log.warning("activity.database_failed", exc_info=error)
+            return "dependency_unavailable", "The database does not answer.", True, None
+        case _:
+            _log.error("activity.crashed", exc_info=error)
+            return "internal_error", f"A bug of ours: {type(error).__name__}.", True, None

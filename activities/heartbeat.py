@@ -1,0 +1,27 @@
+"""Beats for an activity that waits: without heartbeats a cancel never arrives, and a lost worker is not noticed."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+
+INTERVAL_SECONDS = 1.0
+"""A cancel must close the provider's connection within two seconds."""
+
+
+@asynccontextmanager
+async def heartbeating() -> AsyncGenerator[None, None]:
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    beating = asyncio.create_task(beat(), name="heartbeat")
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating

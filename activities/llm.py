@@ -1,0 +1,116 @@
+"""The model call of the native agent."""
+
+import contextlib
+from decimal import Decimal
+
+from temporalio import activity
+
+from activities.failures import as_application_error
+from activities.heartbeat import heartbeating
+from activities.messages import opening_messages
+from activities.run_events import RunEvents
+from activities.tokens import TokenPublisher
+from studio.clients.llm import LlmClient
+from studio.contracts.activities import CompletionRequest, CompletionResult, StepContext
+from studio.contracts.base import JsonObject
+from studio.contracts.llm import CallContext, ChatRequest, Usage
+from studio.contracts.runs import RunUsage
+from studio.store.conversations import ConversationStore
+
+
+class LLMActivities:
+    """Model calls through the LLM engine, streamed to the run's readers."""
+
+    def __init__(self, llm: LlmClient, conversations: ConversationStore, events: RunEvents) -> None:
+        self._llm = llm
+        self._conversations = conversations
+        self._events = events
+
+    @activity.defn(name="complete_chat")
+    async def complete_chat(self, request: CompletionRequest) -> CompletionResult:
+        """Ask the model with the conversation so far and append its answer.
+
+        Cancelled, it closes the connection, and with it the provider's. Raises `ApplicationError`.
+        """
+        answer = _Answer()
+        try:
+            async with heartbeating():
+                await self._events.begin(request.step)
+                messages, length = await self._messages(request)
+                await self._ask(request, messages, answer)
+                length = await self._conversations.write(
+                    request.step.conversation_id, length, [{"role": "assistant", "content": answer.text}]
+                )
+        except Exception as error:
+            raise as_application_error(error, usage=answer.run_usage(), cost_usd=answer.cost_usd) from error
+        return CompletionResult(
+            length=length,
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            attempt=activity.info().attempt,
+            usage=answer.run_usage(),
+            cost_usd=answer.cost_usd,
+        )
+
+    async def _messages(self, request: CompletionRequest) -> tuple[list[JsonObject], int]:
+        conversation_id = request.step.conversation_id
+        if request.opening is None:
+            return await self._conversations.read(conversation_id, request.length), request.length
+        opening = opening_messages(request.opening)
+        return opening, await self._conversations.write(conversation_id, 0, opening)
+
+    async def _ask(self, request: CompletionRequest, messages: list[JsonObject], answer: "_Answer") -> None:
+        step = request.step
+        chat = ChatRequest.model_validate({**request.params, "model": request.model, "messages": messages})
+        stream = self._llm.stream_chat(chat, _call_context(step, request.prompt))
+        answer.asked = True
+        async with (
+            TokenPublisher(self._events.stream, step.run.run_id, step.path) as tokens,
+            contextlib.aclosing(stream) as deltas,
+        ):
+            async for delta in deltas:
+                if delta.reasoning:
+                    tokens.add("thinking", delta.reasoning)
+                if delta.text:
+                    answer.pieces.append(delta.text)
+                    tokens.add("token", delta.text)
+                answer.usage = delta.usage or answer.usage
+                answer.cost_usd = delta.cost_usd if delta.cost_usd is not None else answer.cost_usd
+                answer.finish_reason = delta.finish_reason or answer.finish_reason
+
+
+class _Answer:
+    """What has come of a call so far."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.pieces: list[str] = []
+        self.usage = Usage()
+        self.cost_usd: Decimal | None = None
+        self.finish_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def run_usage(self) -> RunUsage:
+        return RunUsage(
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            total_tokens=self.usage.total_tokens,
+            llm_calls=1 if self.asked else 0,
+        )
+
+
+def _call_context(step: StepContext, prompt: str | None) -> CallContext:
+    run = step.run
+    return CallContext(
+        project_id=run.project_id,
+        session_id=run.session_id,
+        user_id=run.user_id,
+        run_id=run.run_id,
+        step_id=step.path,
+        prompt=prompt,
+        traceparent=f"00-{run.trace_id}-{step.span_id}-01",
+        metadata={"workflow": run.workflow_name, "agent": step.agent},
+    )

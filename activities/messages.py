@@ -1,0 +1,37 @@
+"""The messages that open a conversation."""
+
+from typing import cast
+
+import orjson
+
+from studio.contracts.activities import Opening
+from studio.contracts.base import Json, JsonObject
+from studio.templates import render_text
+
+
+def opening_messages(opening: Opening) -> list[JsonObject]:
+    """System message (if there are instructions) and user message. Raises `InvalidInput` when a template fails."""
+    messages: list[JsonObject] = []
+    if opening.instructions is not None:
+        content = render_text(opening.instructions, template_variables(opening.input))
+        messages.append({"role": "system", "content": content})
+    messages.append({"role": "user", "content": user_text(opening.message, opening.input)})
+    return messages
+
+
+def user_text(message: str | None, given: Json) -> str:
+    """The `message` template over the input; without one the input's text, its `message`, or its JSON."""
+    if message is not None:
+        return render_text(message, template_variables(given))
+    if isinstance(given, str):
+        return given
+    if isinstance(given, dict):
+        own = cast("JsonObject", given).get("message")
+        if isinstance(own, str):
+            return own
+    return "" if given is None else orjson.dumps(given).decode()
+
+
+def template_variables(given: Json) -> JsonObject:
+    """An object's fields are the variables; anything else is the variable `input`."""
+    return cast("JsonObject", given) if isinstance(given, dict) else {"input": given}

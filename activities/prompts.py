@@ -1,0 +1,47 @@
+"""Prompts of the prompt engine, rendered into a conversation."""
+
+from temporalio import activity
+
+from activities.failures import as_application_error
+from activities.messages import template_variables, user_text
+from activities.run_events import RunEvents
+from studio.clients.prompts import PromptClient
+from studio.contracts.activities import RenderPromptRequest, RenderPromptResult
+from studio.contracts.base import JsonObject
+from studio.contracts.prompts import RenderedPrompt
+from studio.store.conversations import ConversationStore
+
+
+class PromptActivities:
+    def __init__(self, prompts: PromptClient, conversations: ConversationStore, events: RunEvents) -> None:
+        self._prompts = prompts
+        self._conversations = conversations
+        self._events = events
+
+    @activity.defn(name="render_prompt")
+    async def render_prompt(self, request: RenderPromptRequest) -> RenderPromptResult:
+        """Render with the step's input as variables and open the conversation with it. Raises `ApplicationError`."""
+        try:
+            await self._events.begin(request.step)
+            rendered = await self._prompts.render(
+                request.prompt.name,
+                template_variables(request.input),
+                project_id=request.step.run.project_id,
+                label=request.prompt.label,
+                version=request.prompt.version,
+            )
+            messages = _conversation(rendered, request)
+            length = await self._conversations.write(request.step.conversation_id, 0, messages)
+        except Exception as error:
+            raise as_application_error(error) from error
+        return RenderPromptResult(length=length, prompt=f"{rendered.name}@{rendered.version}")
+
+
+def _conversation(rendered: RenderedPrompt, request: RenderPromptRequest) -> list[JsonObject]:
+    """A text is the system message. The user message follows unless the prompt ends with one of its own."""
+    messages = list(rendered.messages or [])
+    if rendered.text is not None:
+        messages.append({"role": "system", "content": rendered.text})
+    if request.message is not None or not messages or messages[-1]["role"] != "user":
+        messages.append({"role": "user", "content": user_text(request.message, request.input)})
+    return messages

@@ -1,0 +1,91 @@
+"""The end of a run: its row, its last events, its spans."""
+
+from typing import Any
+
+from temporalio import activity
+
+from activities.failures import as_application_error
+from studio.contracts.activities import RecordEndRequest
+from studio.contracts.ids import derived_span_id
+from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus
+from studio.contracts.spans import Span, SpanStatus
+from studio.db.engine import Database
+from studio.store.event_stream import EventStream
+from studio.store.runs import mark_running, record_end
+from studio.tracing import SpanSender
+
+
+class RecordActivities:
+    def __init__(self, database: Database, stream: EventStream, spans: SpanSender) -> None:
+        self._database = database
+        self._stream = stream
+        self._spans = spans
+
+    @activity.defn(name="record_end")
+    async def record_end(self, request: RecordEndRequest) -> None:
+        """Write the run's row, then tell its readers, then the trace store. Safe to repeat."""
+        run = request.run
+        try:
+            async with self._database.write() as session:
+                await mark_running(session, run.run_id, request.end.started_at, activity.info().workflow_run_id or "")
+                await record_end(session, run.run_id, request.end)
+            await self._stream.publish(run.run_id, request.events)
+        except Exception as error:
+            raise as_application_error(error) from error
+        for span in _spans(request):
+            self._spans.send(span)
+
+
+def _spans(request: RecordEndRequest) -> list[Span]:
+    """The run's span and one for each step that ran, under the step that holds it."""
+    run, end = request.run, request.end
+    shared: dict[str, Any] = {
+        "trace_id": run.trace_id,
+        "project_id": run.project_id,
+        "session_id": run.session_id,
+        "user_id": run.user_id,
+        "run_id": run.run_id,
+        "workflow_name": run.workflow_name,
+        "workflow_version": run.workflow_version,
+        "metadata": request.metadata,
+    }
+    root = Span(
+        span_id=request.root_span_id,
+        parent_span_id=request.parent_span_id,
+        name=run.workflow_name,
+        kind="workflow",
+        input=request.input,
+        output=end.output,
+        started_at=end.started_at,
+        ended_at=end.ended_at,
+        **_outcome(end.status, end.error),
+        **shared,
+    )
+    return [root, *(_step_span(step, request, shared) for step in end.progress.steps if step.started_at is not None)]
+
+
+def _step_span(step: StepRun, request: RecordEndRequest, shared: dict[str, Any]) -> Span:
+    run_id = request.run.run_id
+    block = step.id.rpartition("/")[0]
+    started = step.started_at or request.end.started_at
+    return Span(
+        span_id=derived_span_id(run_id, step.id),
+        parent_span_id=derived_span_id(run_id, block) if block else request.root_span_id,
+        name=step.name or step.id,
+        kind="agent" if step.kind == "agent" else "step",
+        step_id=step.id,
+        output=step.output,
+        started_at=started,
+        ended_at=step.ended_at or request.end.ended_at,
+        **_outcome(step.status, step.error),
+        **shared,
+    )
+
+
+def _outcome(status: RunStatus | StepStatus, error: RunError | None) -> dict[str, Any]:
+    states: dict[str, SpanStatus] = {"succeeded": "ok", "cancelled": "cancelled"}
+    return {
+        "status": states.get(status, "error"),
+        "error_type": error.type if error else None,
+        "error_message": error.message if error else None,
+    }

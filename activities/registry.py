@@ -1,0 +1,28 @@
+"""Every activity of the task queue `studio`, built from what it needs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from activities.llm import LLMActivities
+from activities.prompts import PromptActivities
+from activities.records import RecordActivities
+from activities.run_events import RunEvents
+from studio.clients.llm import LlmClient
+from studio.clients.prompts import PromptClient
+from studio.db.engine import Database
+from studio.store.conversations import ConversationStore
+from studio.store.event_stream import EventStream
+from studio.tracing import SpanSender
+
+
+def build_activities(
+    database: Database, stream: EventStream, llm: LlmClient, prompts: PromptClient, spans: SpanSender
+) -> Sequence[Callable[..., Any]]:
+    conversations = ConversationStore(database)
+    events = RunEvents(stream, database)
+    records = RecordActivities(database, stream, spans)
+    return (
+        LLMActivities(llm, conversations, events).complete_chat,
+        PromptActivities(prompts, conversations, events).render_prompt,
+        records.record_end,
+    )

@@ -1,0 +1,36 @@
+"""What every activity does first: tell the run's readers what the workflow handed along."""
+
+import structlog
+from temporalio import activity
+
+from studio.contracts.activities import StepContext
+from studio.contracts.base import utc_now
+from studio.contracts.events import NewEvent
+from studio.db.engine import Database
+from studio.store.event_stream import EventStream
+from studio.store.runs import mark_running
+
+
+class RunEvents:
+    """Publishes lifecycle events; the first of them also turns the run's row from `queued` to `running`."""
+
+    def __init__(self, stream: EventStream, database: Database) -> None:
+        self.stream = stream
+        self._database = database
+
+    async def begin(self, step: StepContext) -> None:
+        """Bind the log context, publish what was handed along, and on a later attempt supersede the one before."""
+        info = activity.info()
+        run = step.run
+        structlog.contextvars.bind_contextvars(run_id=run.run_id, step_id=step.path, trace_id=run.trace_id)
+        for event in step.events:
+            if event.type == "run.started":
+                async with self._database.write() as session:
+                    await mark_running(session, run.run_id, event.ts, info.workflow_run_id or "")
+        events = list(step.events)
+        if info.attempt > 1:
+            data = {"superseded_attempt": info.attempt - 1}
+            events.append(
+                NewEvent(ts=utc_now(), step_id=step.path, attempt=info.attempt, type="step.retrying", data=data)
+            )
+        await self.stream.publish(run.run_id, events)

@@ -1,0 +1,61 @@
+"""The worker: every workflow, and the activities of the task queue `studio`.
+
+The one module that knows both: a worker is where they meet.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.registry import build_activities
+from activities.settings import WorkerSettings
+from studio.clients.llm import LlmClient
+from studio.clients.prompts import PromptClient
+from studio.db.engine import open_database
+from studio.store.event_stream import EventStream
+from studio.temporal import connect_temporal
+from studio.tracing import SpanSender
+from workflows.registry import WORKFLOWS
+
+SHUTDOWN_SECONDS = 8
+"""How long activities may go on after SIGTERM; then they are cancelled and tried again elsewhere."""
+HEARTBEAT_THROTTLE_SECONDS = 1.0
+"""How often heartbeats reach the server, and so how soon a cancel reaches an activity."""
+
+
+def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[Callable[..., Any]]) -> Worker:
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("studio", "cel", "orjson", "structlog")
+    return Worker(
+        client,
+        task_queue=settings.temporal_task_queue,
+        workflows=WORKFLOWS,
+        activities=activities,
+        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        max_cached_workflows=settings.worker_max_cached_runs,
+        max_concurrent_activities=settings.worker_max_activities,
+        max_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
+        default_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
+        graceful_shutdown_timeout=timedelta(seconds=SHUTDOWN_SECONDS),
+    )
+
+
+@asynccontextmanager
+async def open_worker(settings: WorkerSettings) -> AsyncGenerator[Worker, None]:
+    """A worker with everything that it needs, not yet started."""
+    database = open_database(settings)
+    try:
+        client = await connect_temporal(settings, database, lazy=False)
+        async with (
+            EventStream(settings.redis_url) as stream,
+            LlmClient(settings.llm_url) as llm,
+            PromptClient(settings.prompt_url) as prompts,
+            SpanSender(settings.prompt_url, content=settings.trace_content == "on") as spans,
+        ):
+            yield build_worker(client, settings, build_activities(database, stream, llm, prompts, spans))
+    finally:
+        await database.close()

@@ -1,0 +1,84 @@
+"""What activities take and give: one model in, one model out; new fields get defaults."""
+
+from decimal import Decimal
+
+from studio.contracts.base import Contract, Json, JsonObject
+from studio.contracts.definitions import PromptRef
+from studio.contracts.events import NewEvent
+from studio.contracts.runs import RunContext, RunEnd, RunUsage
+from studio.contracts.spans import SpanId
+
+
+class StepContext(Contract):
+    """The step on whose behalf an activity works."""
+
+    run: RunContext
+    path: str
+    agent: str
+    span_id: SpanId
+    """The step's span: the parent of what the activity records."""
+    conversation_id: str
+    events: list[NewEvent] = []
+    """What the workflow has to tell the run's readers: published before anything else."""
+
+
+class Opening(Contract):
+    """The first messages of an agent without a stored prompt: Jinja2 templates over the step's input."""
+
+    instructions: str | None = None
+    message: str | None = None
+    input: Json = None
+
+
+class RenderPromptRequest(Contract):
+    step: StepContext
+    prompt: PromptRef
+    message: str | None = None
+    input: Json = None
+
+
+class RenderPromptResult(Contract):
+    length: int
+    """Of the conversation, the rendered messages included."""
+    prompt: str
+    """`name@version`, for the spans of the calls that use it."""
+
+
+class CompletionRequest(Contract):
+    step: StepContext
+    length: int = 0
+    """How many messages of the conversation the model sees."""
+    opening: Opening | None = None
+    """Given when the conversation is still empty."""
+    model: str
+    params: JsonObject = {}
+    prompt: str | None = None
+
+
+class CompletionResult(Contract):
+    length: int
+    text: str
+    finish_reason: str | None = None
+    attempt: int
+    usage: RunUsage
+    cost_usd: Decimal | None = None
+
+
+class RecordEndRequest(Contract):
+    """The last word of a run."""
+
+    run: RunContext
+    root_span_id: SpanId
+    parent_span_id: SpanId | None = None
+    input: Json = None
+    metadata: dict[str, str] = {}
+    end: RunEnd
+    events: list[NewEvent] = []
+
+
+class FailureDetails(Contract):
+    """Travels with a failed activity's error."""
+
+    attempt: int
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None

@@ -1,0 +1,122 @@
+"""What the core folds: one serialisable value, the events that change it and the commands that it answers with."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from studio.contracts.base import Contract, Json
+from studio.contracts.definitions import AgentStep
+from studio.contracts.events import NewEvent
+from studio.contracts.runs import RunError, RunProgress, RunStatus, RunUsage, StepRun
+
+
+class RunFacts(Contract):
+    """What expressions see as `run`."""
+
+    id: str
+    session_id: str | None = None
+    user_id: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class RunState(Contract):
+    """Everything about a run that a later turn needs.
+
+    `steps` is by path in the order in which steps were reached; `positions` says for each open block which of its
+    steps comes next; `last` is the step that `prev` means.
+    """
+
+    version: Literal[1] = 1
+    run: RunFacts
+    input: Json = None
+    cancelling: bool = False
+    ended: bool = False
+    steps: dict[str, StepRun] = {}
+    positions: dict[str, int] = {}
+    last: str | None = None
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    at: datetime
+
+
+@dataclass(frozen=True)
+class StepSucceeded:
+    at: datetime
+    path: str
+    output: Json
+    attempt: int = 1
+    usage: RunUsage = field(default_factory=RunUsage)
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class StepFailed:
+    at: datetime
+    path: str
+    error: RunError
+    attempt: int = 1
+    usage: RunUsage = field(default_factory=RunUsage)
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class StepCancelled:
+    at: datetime
+    path: str
+
+
+@dataclass(frozen=True)
+class CancelRequested:
+    at: datetime
+
+
+CoreEvent = RunStarted | StepSucceeded | StepFailed | StepCancelled | CancelRequested
+
+
+@dataclass(frozen=True)
+class RunAgent:
+    """Run an agent for the step at `path`."""
+
+    path: str
+    step: AgentStep
+    input: Json
+
+
+@dataclass(frozen=True)
+class CancelStep:
+    """Stop the step at `path`; a `StepCancelled` (or its result, if that came first) must follow."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Put an event on the run's stream."""
+
+    event: NewEvent
+
+
+@dataclass(frozen=True)
+class EndRun:
+    """The run is over. Nothing follows."""
+
+    status: RunStatus
+    output: Json = None
+    error: RunError | None = None
+
+
+Command = RunAgent | CancelStep | Publish | EndRun
+
+
+def progress_of(state: RunState) -> RunProgress:
+    """The steps so far with the sums of what they used."""
+    usage = RunUsage()
+    cost: Decimal | None = None
+    for step in state.steps.values():
+        usage = usage.plus(step.usage)
+        if step.cost_usd is not None:
+            cost = (cost or Decimal(0)) + step.cost_usd
+    return RunProgress(steps=list(state.steps.values()), usage=usage, cost_usd=cost)

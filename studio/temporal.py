@@ -1,0 +1,49 @@
+"""The Temporal client of the API, the worker and the CLI."""
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+
+from studio.codec import data_converter
+from studio.db.engine import Database
+from studio.settings import TemporalSettings
+from studio.store.blobs import BlobStore
+
+PROJECT = SearchAttributeKey.for_keyword("StudioProject")
+WORKFLOW = SearchAttributeKey.for_keyword("StudioWorkflow")
+SESSION = SearchAttributeKey.for_keyword("StudioSession")
+PATTERN = SearchAttributeKey.for_keyword("StudioPattern")
+SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
+
+_UNAVAILABLE = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
+
+
+async def connect_temporal(settings: TemporalSettings, database: Database, *, lazy: bool = True) -> Client:
+    """A client that encrypts, and stores large payloads apart.
+
+    A lazy one connects at its first call, so that a service starts while Temporal is down.
+    """
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+        tls=_tls(settings),
+        data_converter=data_converter(settings.secret_keys, BlobStore(database)),
+        lazy=lazy,
+    )
+
+
+def _tls(settings: TemporalSettings) -> bool | TLSConfig:
+    if settings.temporal_tls_cert and settings.temporal_tls_key:
+        return TLSConfig(
+            client_cert=settings.temporal_tls_cert.read_bytes(),
+            client_private_key=settings.temporal_tls_key.read_bytes(),
+        )
+    return settings.temporal_api_key is not None
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether Temporal could not be reached or did not answer in time (as opposed to refusing)."""
+    if isinstance(error, RPCError):
+        return error.status in _UNAVAILABLE
+    return isinstance(error, RuntimeError | ConnectionError) and "onnect" in str(error)

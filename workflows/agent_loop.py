@@ -1,0 +1,43 @@
+"""The native agent: each model call is an activity of its own, so that a crash costs none of the calls before it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import workflow
+
+from studio.contracts.activities import CompletionRequest, CompletionResult, Opening, RenderPromptRequest, StepContext
+from studio.contracts.base import Json
+from studio.contracts.definitions import AgentStep, ResolvedAgent
+from workflows import calls, policies
+
+
+async def run_agent(
+    agent: ResolvedAgent, step: AgentStep, given: Json, context: Callable[[], StepContext]
+) -> CompletionResult:
+    """Render the agent's prompt, if it has one, and ask the model.
+
+    `context` is asked anew for each call, since it carries the events that are to be published.
+    Raises `ActivityError` when a call failed for good, `CancelledError` when the step was cancelled.
+    """
+    spec = agent.spec
+    retry = policies.retry_policy(step.retry)
+    deadline = workflow.now() + step.timeout if step.timeout else None
+
+    def options() -> calls.CallOptions:
+        # Not zero, which would mean no limit.
+        remaining = max(deadline - workflow.now(), timedelta(milliseconds=1)) if deadline else None
+        return calls.CallOptions(retry, remaining)
+
+    if spec.prompt is None:
+        opening = Opening(instructions=spec.instructions, message=spec.message, input=given)
+        request = CompletionRequest(step=context(), opening=opening, model=spec.model, params=spec.params)
+    else:
+        rendered = await calls.render_prompt(
+            RenderPromptRequest(step=context(), prompt=spec.prompt, message=spec.message, input=given),
+            options(),
+            f"agent {agent.name} · prompt {spec.prompt.name}",
+        )
+        request = CompletionRequest(
+            step=context(), length=rendered.length, model=spec.model, params=spec.params, prompt=rendered.prompt
+        )
+    return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")

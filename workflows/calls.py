@@ -1,0 +1,70 @@
+"""One typed function per activity: the only file that schedules activities."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from studio.contracts.activities import (
+    CompletionRequest,
+    CompletionResult,
+    RecordEndRequest,
+    RenderPromptRequest,
+    RenderPromptResult,
+)
+from studio.contracts.plain import PlainText
+from workflows import policies
+
+COMPLETE_CHAT = "complete_chat"
+RENDER_PROMPT = "render_prompt"
+RECORD_END = "record_end"
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What the step says about its calls."""
+
+    retry: RetryPolicy
+    remaining: timedelta | None
+    """Until the step's own timeout, attempts and waits included."""
+
+
+async def complete_chat(request: CompletionRequest, options: CallOptions, summary: str) -> CompletionResult:
+    policy = policies.LLM_CALL
+    return await workflow.execute_activity(
+        COMPLETE_CHAT,
+        request,
+        result_type=CompletionResult,
+        start_to_close_timeout=policy.start_to_close,
+        schedule_to_close_timeout=options.remaining,
+        heartbeat_timeout=policy.heartbeat,
+        retry_policy=options.retry,
+        # The run is not cancelled before the provider's connection is closed.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=PlainText(summary),
+    )
+
+
+async def render_prompt(request: RenderPromptRequest, options: CallOptions, summary: str) -> RenderPromptResult:
+    return await workflow.execute_activity(
+        RENDER_PROMPT,
+        request,
+        result_type=RenderPromptResult,
+        start_to_close_timeout=policies.RENDER_PROMPT.start_to_close,
+        schedule_to_close_timeout=options.remaining,
+        retry_policy=options.retry,
+        summary=PlainText(summary),
+    )
+
+
+async def record_end(request: RecordEndRequest) -> None:
+    """Local: short and safe to repeat, and the run's steps stay out of the history."""
+    await workflow.execute_local_activity(
+        RECORD_END,
+        request,
+        start_to_close_timeout=policies.RECORD_END.start_to_close,
+        retry_policy=policies.RECORD_END_RETRY,
+        local_retry_threshold=policies.RECORD_END_LOCAL,
+    )

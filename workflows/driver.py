@@ -1,0 +1,183 @@
+"""Carries a run on Temporal: turns the core's commands into activities and their results into the core's events."""
+
+import asyncio
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as TemporalTimeout
+
+from studio.contracts.activities import FailureDetails, RecordEndRequest, StepContext
+from studio.contracts.base import Json
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
+from studio.contracts.events import NewEvent
+from studio.contracts.ids import derived_span_id
+from studio.contracts.runs import RunEnd, RunError, RunProgress, RunRequest
+from studio.engine.plan import compile_plan
+from studio.engine.scheduler import advance
+from studio.engine.state import (
+    CancelRequested,
+    CancelStep,
+    CoreEvent,
+    EndRun,
+    Publish,
+    RunAgent,
+    RunFacts,
+    RunStarted,
+    RunState,
+    StepCancelled,
+    StepFailed,
+    StepSucceeded,
+    progress_of,
+)
+from workflows import calls
+from workflows.agent_loop import run_agent
+
+SHOWN_STEPS = 30
+_MARKS = {"succeeded": "✓", "failed": "✗", "running": "▶", "skipped": "»", "cancelled": "◼"}
+
+
+class Driver:
+    """One run. `execute` returns its output, or raises what makes Temporal show it as failed or cancelled."""
+
+    def __init__(self, request: RunRequest, definition: ResolvedDefinition) -> None:
+        self._request = request
+        self._definition = definition
+        self._plan = compile_plan(definition.workflow)
+        context = request.context
+        facts = RunFacts(
+            id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
+        )
+        self._state = RunState(run=facts, input=request.input)
+        self._arrived: list[CoreEvent] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._outbox: list[NewEvent] = []
+        self._end: EndRun | None = None
+
+    def progress(self) -> RunProgress:
+        return progress_of(self._state)
+
+    async def execute(self) -> Json:
+        started = workflow.now()
+        self._feed(RunStarted(started))
+        while self._end is None:
+            try:
+                await workflow.wait_condition(lambda: bool(self._arrived))
+            except asyncio.CancelledError:
+                self._feed(CancelRequested(workflow.now()))
+                continue
+            for event in self._take_arrived():
+                self._feed(event)
+        await self._record(self._end, started)
+        return self._close(self._end)
+
+    def _take_arrived(self) -> list[CoreEvent]:
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def _feed(self, event: CoreEvent) -> None:
+        self._state, commands = advance(self._plan, self._state, event)
+        for command in commands:
+            match command:
+                case RunAgent():
+                    self._tasks[command.path] = asyncio.create_task(self._run_agent(command))
+                case CancelStep():
+                    self._tasks[command.path].cancel()
+                case Publish():
+                    self._outbox.append(command.event)
+                case EndRun():
+                    self._end = command
+        workflow.set_current_details(self._details())
+
+    async def _run_agent(self, command: RunAgent) -> None:
+        try:
+            agent = self._agent_of(command)
+            result = await run_agent(agent, command.step, command.input, lambda: self._context(command, agent))
+            event: CoreEvent = StepSucceeded(
+                workflow.now(), command.path, result.text, result.attempt, result.usage, result.cost_usd
+            )
+        except (ActivityError, asyncio.CancelledError) as error:
+            event = _ended(error, command.path, workflow.now())
+        self._arrived.append(event)
+
+    def _agent_of(self, command: RunAgent) -> ResolvedAgent:
+        agent = command.step.agent
+        if isinstance(agent, str):
+            return self._definition.agents[agent]
+        return ResolvedAgent(name=command.step.name or command.step.id, spec=agent)
+
+    def _context(self, command: RunAgent, agent: ResolvedAgent) -> StepContext:
+        run = self._request.context
+        return StepContext(
+            run=run,
+            path=command.path,
+            agent=agent.name,
+            span_id=derived_span_id(run.run_id, command.path),
+            conversation_id=f"{run.run_id}/{command.path}",
+            events=self._take_outbox(),
+        )
+
+    def _take_outbox(self) -> list[NewEvent]:
+        events, self._outbox = self._outbox, []
+        return events
+
+    async def _record(self, end: EndRun, started: datetime) -> None:
+        request = RecordEndRequest(
+            run=self._request.context,
+            root_span_id=self._request.root_span_id,
+            parent_span_id=self._request.parent_span_id,
+            input=self._request.input,
+            metadata=self._request.metadata,
+            end=RunEnd(
+                status=end.status,
+                output=end.output,
+                error=end.error,
+                progress=self.progress(),
+                started_at=started,
+                ended_at=workflow.now(),
+            ),
+            events=self._take_outbox(),
+        )
+        recording = asyncio.create_task(calls.record_end(request))
+        while not recording.done():
+            try:
+                await asyncio.shield(recording)
+            except asyncio.CancelledError:
+                continue  # the run is over already: a cancel that comes now is too late
+        recording.result()
+
+    def _close(self, end: EndRun) -> Json:
+        match end.status:
+            case "succeeded":
+                return end.output
+            case "cancelled":
+                raise asyncio.CancelledError
+            case _:
+                error = end.error or RunError(type="internal_error", message="The run failed.")
+                raise ApplicationError(error.message, error.step_id, type=error.type, non_retryable=True)
+
+    def _details(self) -> str:
+        """Markdown for the Temporal UI: names and states, no data."""
+        steps = list(self._state.steps.values())
+        hidden = len(steps) - SHOWN_STEPS
+        lines = [f"… {hidden} steps before"] if hidden > 0 else []
+        for step in steps[-SHOWN_STEPS:]:
+            took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
+            lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}")
+        return "\n".join(lines)
+
+
+def _ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:
+    """What an activity's failure means for its step."""
+    if is_cancelled_exception(error):
+        return StepCancelled(at, path)
+    cause = error.__cause__
+    if isinstance(cause, ApplicationError):
+        details = FailureDetails.model_validate(cause.details[0]) if cause.details else FailureDetails(attempt=1)
+        failure = RunError(type=cause.type or "internal_error", message=cause.message, step_id=path)
+        return StepFailed(at, path, failure, details.attempt, details.usage, details.cost_usd)
+    if isinstance(cause, TemporalTimeout):
+        kind = cause.type.name.lower().replace("_", "-") if cause.type else "an activity's"
+        failure = RunError(type="timeout", message=f"The step's call ran into its {kind} timeout.", step_id=path)
+        return StepFailed(at, path, failure)
+    return StepFailed(at, path, RunError(type="internal_error", message=str(cause or error), step_id=path))
