@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from studio.errors import StudioError
 from studio.web.responses import JSONResponse
 
 Check = Callable[[], Awaitable[object]]
@@ -23,7 +24,8 @@ async def _probe(name: str, check: Check) -> dict[str, object]:
             await check()
     except Exception as error:  # noqa: BLE001 - whatever fails, the dependency is not ready
         _log.warning("health.not_ready", dependency=name, error=str(error))
-        return {"name": name, "ready": False, "detail": f"{name} does not answer ({type(error).__name__})"}
+        detail = error.detail if isinstance(error, StudioError) else f"{name} does not answer ({type(error).__name__})"
+        return {"name": name, "ready": False, "detail": detail}
     return {"name": name, "ready": True, "detail": None}
 
 

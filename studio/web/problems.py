@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from studio.contracts.base import Json
+from studio.contracts.definitions import UNION_TAGS
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput, StudioError
 from studio.web.responses import dump_json
 
@@ -50,9 +51,16 @@ def problem_response(error: StudioError) -> Response:
 def field_errors(
     error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = ()
 ) -> list[FieldError]:
-    """Pydantic's findings in the contract's shape. The offending input is left out: it may hold a secret."""
+    """Pydantic's findings in the contract's shape. The offending input is left out: it may hold a secret.
+
+    A union's tags are written `<tag>` in our contracts; they are no part of the place.
+    """
     return [
-        FieldError(loc=[*prefix, *problem["loc"]], msg=problem["msg"], type=problem["type"])
+        FieldError(
+            loc=[*prefix, *(part for part in problem["loc"] if part not in UNION_TAGS)],
+            msg=problem["msg"].removeprefix("Value error, "),
+            type=problem["type"],
+        )
         for problem in error.errors()
     ]
 

@@ -1,0 +1,84 @@
+"""What the workflow engine answers with, beside runs: stored definitions, and what apply and validate found."""
+
+from typing import Literal
+
+from studio.contracts.base import Contract, Json, Name, Timestamp
+from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
+
+DocumentKind = Literal["agent", "workflow", "prompt"]
+
+
+class StoredAgent(AgentDefinition):
+    """An agent with what the store adds. `version` counts its changes from 1."""
+
+    id: str
+    version: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class StoredWorkflow(WorkflowDefinition):
+    """A workflow with what the store adds. `version` counts its changes from 1."""
+
+    id: str
+    version: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class AgentVersion(AgentDefinition):
+    """An agent as it was. `created_at` is when this version was written, `actor` by whom."""
+
+    id: str
+    version: int
+    created_at: Timestamp
+    actor: str
+
+
+class WorkflowVersion(WorkflowDefinition):
+    """A workflow as it was. `created_at` is when this version was written, `actor` by whom."""
+
+    id: str
+    version: int
+    created_at: Timestamp
+    actor: str
+
+
+class AppliedDocument(Contract):
+    kind: DocumentKind
+    name: Name
+    project_id: Name
+    action: Literal["created", "updated", "unchanged"]
+
+
+class ApplyReport(Contract):
+    """One result a document, in their order."""
+
+    results: list[AppliedDocument]
+    dry_run: bool = False
+
+
+class Finding(Contract):
+    """One thing that is wrong. `path` is a JSON Pointer (RFC 6901) into the document; line and column count from 1."""
+
+    path: str
+    message: str
+    document: int = 0
+    """Which document of the text, from 0."""
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
+
+
+class Graph(Contract):
+    """Nodes and edges for drawing; a node's `id` is the step's path, `block` the path of the block that holds it."""
+
+    nodes: list[dict[str, Json]] = []
+    edges: list[dict[str, Json]] = []
+
+
+class ValidationReport(Contract):
+    valid: bool
+    errors: list[Finding]
+    graph: Graph
+    """Of the first workflow; empty when it could not be read."""
