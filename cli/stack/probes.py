@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
-from pymongo import AsyncMongoClient
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -86,15 +86,17 @@ def redis_probe(url: str) -> Probe:
 
 
 def mongo_probe(url: str) -> Probe:
+    """In a thread: PyMongo's async client leaks its monitor's socket when it is closed while that connects."""
+
+    def version() -> str:
+        with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500, connectTimeoutMS=2000) as client:
+            return str(client.admin.command("buildInfo")["version"])
+
     async def probe(_pid: int | None) -> str:
-        client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(url, serverSelectionTimeoutMS=1000)
         try:
-            info = await client.admin.command("buildInfo")
+            return f"MongoDB protocol {await asyncio.to_thread(version)}"
         except (PyMongoError, OSError) as error:
             raise NotReady(f"does not answer ({type(error).__name__})") from None
-        finally:
-            await client.close()
-        return f"MongoDB protocol {info['version']}"
 
     return probe
 
