@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, Numeric, String, Text, UniqueConstraint
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -42,7 +43,14 @@ class Money(TypeDecorator[Decimal]):
 
 
 JsonColumn = JSON(none_as_null=True)
-"""Text on both, so that keys keep their order."""
+"""Kept as text, so that keys keep their order."""
+
+
+@compiles(JSON, "sqlite")
+def _json_is_text(_element: object, _compiler: object, **_options: object) -> str:
+    """SQLite would store the JSON text `1.0` or `12345678901234567890` in a column named JSON as a number."""
+    return "TEXT"
+
 
 
 class Base(DeclarativeBase):

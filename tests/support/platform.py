@@ -1,0 +1,151 @@
+"""The engine in one process: a worker and the LLM engine on a scripted upstream, over real Temporal, Redis and SQL."""
+
+import base64
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowHandle
+
+from activities.settings import WorkerSettings
+from activities.worker import open_worker
+from llm_service import app as llm_app
+from llm_service.settings import LlmSettings, UpstreamConfig
+from studio.contracts.base import Json, JsonObject, utc_now
+from studio.contracts.definitions import AgentSpec, ResolvedAgent, ResolvedDefinition, WorkflowDefinition
+from studio.contracts.events import RunEvent
+from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
+from studio.contracts.runs import Run, RunContext, RunRequest
+from studio.db.engine import Database
+from studio.db.migrate import migrate_database
+from studio.db.tables import RunRow
+from studio.store.event_stream import EventStream
+from studio.store.runs import get_run, insert_run, to_run
+from studio.temporal import connect_temporal
+from tests.support.asgi_server import serving
+from tests.support.scripted_upstream import ScriptedUpstream
+from tests.support.span_sink import SpanSink
+from workflows.sequential import SequentialWorkflow
+
+
+def new_secret_key() -> SecretStr:
+    return SecretStr(base64.b64encode(os.urandom(32)).decode())
+
+
+@dataclass
+class Engine:
+    """Starts runs without the API, and reads what they left."""
+
+    settings: WorkerSettings
+    database: Database
+    client: Client
+    stream: EventStream
+    upstream: ScriptedUpstream
+    spans: SpanSink
+
+    async def start(
+        self,
+        steps: Sequence[JsonObject],
+        given: Json = None,
+        *,
+        agents: dict[str, JsonObject] | None = None,
+        **fields: Json,
+    ) -> WorkflowHandle[SequentialWorkflow, Any]:
+        document = {"name": "test", "pattern": "sequential", "steps": list(steps), **fields}
+        definition = ResolvedDefinition(
+            workflow=WorkflowDefinition.model_validate(document),
+            agents={
+                name: ResolvedAgent(name=name, version=1, spec=AgentSpec.model_validate(spec))
+                for name, spec in (agents or {}).items()
+            },
+        )
+        context = RunContext(
+            run_id=new_id(IdPrefix.RUN),
+            project_id="default",
+            workflow_name="test",
+            workflow_version=1,
+            trace_id=new_trace_id(),
+        )
+        async with self.database.write() as session:
+            await insert_run(session, _row(context, given))
+        return await self.client.start_workflow(
+            SequentialWorkflow.run,
+            args=[RunRequest(context=context, root_span_id=new_span_id(), input=given), definition],
+            id=context.run_id,
+            task_queue=self.settings.temporal_task_queue,
+        )
+
+    async def run(self, run_id: str) -> Run:
+        async with self.database.read() as session:
+            row = await get_run(session, run_id)
+        assert row is not None
+        return to_run(row)
+
+    async def events(self, run_id: str) -> list[RunEvent]:
+        return await self.stream.read(run_id)
+
+
+def _row(context: RunContext, given: Json) -> RunRow:
+    return RunRow(
+        id=context.run_id,
+        kind="workflow",
+        project_id="default",
+        definition_id="wf_test",
+        definition_name="test",
+        definition_version=1,
+        pattern="sequential",
+        status="queued",
+        input=given,
+        run_metadata={},
+        trace_id=context.trace_id,
+        created_at=utc_now(),
+    )
+
+
+def worker_settings(folder: Path, *, temporal_address: str, redis_url: str, **overrides: Any) -> WorkerSettings:
+    """A task queue and a database of the test's own."""
+    values: dict[str, Any] = {
+        "data_dir": folder,
+        "temporal_address": temporal_address,
+        "redis_url": redis_url,
+        "temporal_task_queue": new_id(IdPrefix.RUN),
+        "secret_keys": [new_secret_key()],
+    }
+    return WorkerSettings(**values | overrides)
+
+
+@asynccontextmanager
+async def scripted_llm_engine(prompt_url: str, **settings: Any) -> AsyncGenerator[tuple[str, ScriptedUpstream], None]:
+    """An LLM engine whose model `default` is a script; scripted calls cost a dollar for a million tokens."""
+    async with ScriptedUpstream() as upstream:
+        config = UpstreamConfig.model_validate(
+            {
+                "name": "scripted",
+                "base_url": upstream.url,
+                "retries": 0,
+                "prices": {"scripted": {"input_per_million": "1", "output_per_million": "1"}},
+            }
+        )
+        values: dict[str, Any] = {"prompt_url": prompt_url, "model_aliases": {"default": "scripted/scripted"}}
+        app = llm_app.create_app(LlmSettings(upstreams=[config], **values | settings))
+        async with serving(app) as url:
+            yield url, upstream
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: WorkerSettings, upstream: ScriptedUpstream, spans: SpanSink
+) -> AsyncGenerator[Engine, None]:
+    """A running worker over a migrated database."""
+    database = Database(settings.resolved_database_url())
+    try:
+        await migrate_database(database)
+        client = await connect_temporal(settings, database)
+        async with EventStream(settings.redis_url) as stream, open_worker(settings) as worker, worker:
+            yield Engine(settings, database, client, stream, upstream, spans)
+    finally:
+        await database.close()

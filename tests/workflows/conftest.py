@@ -1,0 +1,17 @@
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
+from tests.support.span_sink import SpanSink
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, temporal_address: str, redis_url: str) -> AsyncGenerator[Engine, None]:
+    async with SpanSink() as spans, scripted_llm_engine(spans.url) as (llm_url, upstream):
+        settings = worker_settings(
+            tmp_path, temporal_address=temporal_address, redis_url=redis_url, llm_url=llm_url, prompt_url=spans.url
+        )
+        async with open_engine(settings, upstream, spans) as running:
+            yield running
