@@ -1,0 +1,145 @@
+"""The data folder of a stack: who runs on it, what it started and where everything is."""
+
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pydantic import BaseModel, ValidationError
+
+_LOCK_ATTEMPTS = 10
+_LOCK_PAUSE_SECONDS = 0.05  # a reader holds the lock for an instant while it looks
+
+
+class PartState(BaseModel):
+    name: str
+    address: str
+    ready: bool = False
+    detail: str | None = None
+    pid: int | None = None
+    external: bool = False
+    created: float | None = None
+    """When the process began, in seconds since the epoch: tells it from a later one with the same id."""
+
+
+class StackState(BaseModel):
+    data: str
+    pid: int
+    created: float
+    phase: Literal["starting", "ready", "stopping"] = "starting"
+    parts: list[PartState] = []
+
+    @property
+    def ready(self) -> bool:
+        return self.phase == "ready" and all(part.ready for part in self.parts)
+
+    def address(self, part: str) -> str | None:
+        return next((one.address for one in self.parts if one.name == part), None)
+
+
+class AlreadyRunning(Exception):
+    """Another process holds the data folder."""
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    root: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    @property
+    def state_file(self) -> Path:
+        return self.root / "stack.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "stack.lock"
+
+    @property
+    def keys_file(self) -> Path:
+        return self.root / "secret-keys"
+
+    def write(self, state: StackState) -> None:
+        """Replace the state file in one step, so that a reader never sees half of it."""
+        new = self.state_file.with_suffix(".new")
+        new.write_text(state.model_dump_json(indent=1), encoding="utf-8")
+        new.replace(self.state_file)
+
+    def last_state(self) -> StackState | None:
+        """What was written last, whether its stack still runs or not."""
+        try:
+            return StackState.model_validate_json(self.state_file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def is_held(self) -> bool:
+        try:
+            with self.lock_file.open("rb") as file:
+                return not _try_lock(file.fileno(), fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def hold(self) -> Generator[None]:
+        """Be the only stack on this folder; the kernel lets go of it when the process ends in any way."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self.lock_file.open("ab") as file:
+            for _ in range(_LOCK_ATTEMPTS):
+                if _try_lock(file.fileno(), fcntl.LOCK_EX):
+                    break
+                time.sleep(_LOCK_PAUSE_SECONDS)
+            else:
+                state = self.last_state()
+                owner = f" (process {state.pid})" if state else ""
+                raise AlreadyRunning(
+                    f"A stack already runs on {self.root}{owner}. See it with `studio status`, stop it with "
+                    "`studio down`, or start another one with `--data DIR --port-base N`."
+                )
+            yield
+
+
+def load(data_dir: Path) -> StackState | None:
+    """The stack that runs on this data folder now, or None."""
+    folder = DataFolder(data_dir.resolve())
+    return folder.last_state() if folder.is_held() else None
+
+
+def created(pid: int) -> float | None:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def leftovers(state: StackState) -> list[tuple[PartState, psutil.Process]]:
+    """The parts of a stack that still run; a process that merely reuses an id is not taken for one."""
+    found: list[tuple[PartState, psutil.Process]] = []
+    for part in state.parts:
+        if part.pid is None or part.created is None:
+            continue
+        try:
+            process = psutil.Process(part.pid)
+            same = abs(process.create_time() - part.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if same and part.pid != os.getpid():
+            found.append((part, process))
+    return found
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
