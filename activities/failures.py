@@ -6,7 +6,7 @@ from decimal import Decimal
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import FailureDetails
@@ -25,7 +25,17 @@ def as_application_error(
     kind, message, retryable, retry_after = _classify(error)
     details = FailureDetails(attempt=activity.info().attempt, usage=usage or RunUsage(), cost_usd=cost_usd)
     delay = timedelta(seconds=min(retry_after, MAX_RETRY_AFTER_SECONDS)) if retry_after else None
-    return ApplicationError(message, details, type=kind, non_retryable=not retryable, next_retry_delay=delay)
+    if kind != "internal_error":
+        _log.warning("activity.failed", type=kind, message=message, attempt=details.attempt, retryable=retryable)
+    return ApplicationError(
+        message,
+        details,
+        type=kind,
+        non_retryable=not retryable,
+        next_retry_delay=delay,
+        # We have said it in one line; the SDK would add a stack trace for every attempt.
+        category=ApplicationErrorCategory.BENIGN,
+    )
 
 
 def _classify(error: Exception) -> tuple[ErrorType, str, bool, float | None]:  # noqa: PLR0911 - one line a case

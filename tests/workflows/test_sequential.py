@@ -102,7 +102,7 @@ class TestFailure:
         assert "".join(str(event.data["text"]) for event in final) == "whole answer"
 
     async def test_attempts_end_with_the_upstreams_error(self, engine: Engine) -> None:
-        engine.upstream.default = Reply(status=503, error={"message": "overloaded"})
+        engine.upstream.default = Reply(status=503, error={"error": {"message": "overloaded"}})
         retry: JsonObject = {"max_attempts": 3, "initial_interval": "10ms"}
         handle = await engine.start([agent("ask", "hello", retry=retry)])
         with pytest.raises(WorkflowFailureError):
@@ -115,7 +115,7 @@ class TestFailure:
         assert len(engine.upstream.calls) == 3
 
     async def test_a_refused_request_is_not_retried(self, engine: Engine) -> None:
-        engine.upstream.default = Reply(status=400, error={"message": "context too long"})
+        engine.upstream.default = Reply(status=400, error={"error": {"message": "context too long"}})
         handle = await engine.start([agent("ask", "hello")])
         with pytest.raises(WorkflowFailureError):
             await handle.result()

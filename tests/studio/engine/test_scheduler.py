@@ -1,0 +1,226 @@
+"""The core alone: any sequence of steps, any outcome of each, any moment of a cancel."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.runs import RunError
+from studio.engine.plan import Plan, compile_plan
+from studio.engine.scheduler import advance
+from studio.engine.state import (
+    CancelRequested,
+    CancelStep,
+    Command,
+    CoreEvent,
+    EndRun,
+    Publish,
+    RunAgent,
+    RunFacts,
+    RunStarted,
+    RunState,
+    StepCancelled,
+    StepFailed,
+    StepSucceeded,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def plan_of(steps: list[JsonObject], **fields: Json) -> Plan:
+    document = {"name": "test", "pattern": "sequential", "steps": steps, **fields}
+    return compile_plan(WorkflowDefinition.model_validate(document))
+
+
+def new_state(value: Json = None) -> RunState:
+    return RunState(run=RunFacts(id="run_1"), input=value)
+
+
+class Run:
+    """Feeds a run by hand, one second an event; each state goes through JSON in between, as in a history."""
+
+    def __init__(self, plan: Plan, value: Json = None) -> None:
+        self.plan = plan
+        self.state = new_state(value)
+        self.seen: list[Command] = []
+        self.at = START
+        self.feed(RunStarted(self.at))
+
+    def feed(self, event: CoreEvent) -> None:
+        self.state, commands = advance(self.plan, self.state, event)
+        self.state = RunState.model_validate_json(self.state.model_dump_json())
+        self.seen += commands
+        self.at += timedelta(seconds=1)
+
+    def waiting(self) -> list[str]:
+        return [step.id for step in self.state.steps.values() if step.status == "running" and step.kind == "agent"]
+
+    @property
+    def ends(self) -> list[EndRun]:
+        return [command for command in self.seen if isinstance(command, EndRun)]
+
+    def started(self) -> list[str]:
+        return [command.path for command in self.seen if isinstance(command, RunAgent)]
+
+    def events(self) -> list[tuple[str, str | None]]:
+        return [(one.event.type, one.event.step_id) for one in self.seen if isinstance(one, Publish)]
+
+
+def ask(step_id: str, **fields: Json) -> JsonObject:
+    return {"id": step_id, "agent": "writer", **fields}
+
+
+class TestSequence:
+    def test_one_step_at_a_time(self) -> None:
+        run = Run(plan_of([ask("a"), ask("b")]))
+        assert run.started() == ["a"]
+        run.feed(StepSucceeded(run.at, "a", "first"))
+        assert run.started() == ["a", "b"]
+        run.feed(StepSucceeded(run.at, "b", "second"))
+        assert run.ends == [EndRun("succeeded", "second")]
+
+    def test_input_is_the_output_before_or_the_runs(self) -> None:
+        run = Run(plan_of([ask("a"), ask("b"), ask("c", input=None)]), "question")
+        run.feed(StepSucceeded(run.at, "a", "answer"))
+        run.feed(StepSucceeded(run.at, "b", "other"))
+        given_inputs = [command.input for command in run.seen if isinstance(command, RunAgent)]
+        assert given_inputs == ["question", "answer", None]
+
+    def test_a_thousand_blocks_side_by_side_need_no_stack(self) -> None:
+        blocks: list[JsonObject] = [
+            {"id": f"b{n}", "sequential": {"steps": [{"id": f"t{n}", "transform": n}]}} for n in range(1000)
+        ]
+        assert Run(plan_of(blocks)).ends == [EndRun("succeeded", 999)]
+
+    def test_a_result_that_comes_twice_counts_once(self) -> None:
+        run = Run(plan_of([ask("a"), ask("b")]))
+        run.feed(StepSucceeded(run.at, "a", "first"))
+        run.feed(StepSucceeded(run.at, "a", "again"))
+        assert run.started() == ["a", "b"]
+        assert run.state.steps["a"].output == "first"
+
+    def test_durations_come_from_the_events(self) -> None:
+        run = Run(plan_of([ask("a")]))
+        run.feed(StepSucceeded(START + timedelta(milliseconds=1500), "a", "x"))
+        assert run.state.steps["a"].duration_ms == 1500
+
+
+class TestWhen:
+    def test_something_else_than_a_boolean_fails_the_step(self) -> None:
+        run = Run(plan_of([{"id": "a", "when": "${{ input }}", "transform": 1}]), "yes")
+        (end,) = run.ends
+        assert end.error is not None
+        assert end.error.type == "expression_error"
+        assert end.error.step_id == "a"
+        assert "true or false" in end.error.message
+
+
+class TestCancel:
+    def test_it_waits_for_the_running_step(self) -> None:
+        run = Run(plan_of([ask("a"), ask("b")]))
+        run.feed(CancelRequested(run.at))
+        assert [command for command in run.seen if isinstance(command, CancelStep)] == [CancelStep("a")]
+        assert run.ends == []
+        run.feed(StepCancelled(run.at, "a"))
+        assert [end.status for end in run.ends] == ["cancelled"]
+
+    def test_a_step_that_finished_first_keeps_its_output(self) -> None:
+        run = Run(plan_of([ask("a"), ask("b")]))
+        run.feed(CancelRequested(run.at))
+        run.feed(StepSucceeded(run.at, "a", "done after all"))
+        assert [end.status for end in run.ends] == ["cancelled"]
+        assert run.state.steps["a"].status == "succeeded"
+        assert run.started() == ["a"]
+
+
+class TestPurity:
+    def test_the_given_state_stays_as_it_was(self) -> None:
+        plan = plan_of([{"id": "t", "transform": 1}, ask("a")])
+        state = new_state()
+        before = state.model_dump_json()
+        first = advance(plan, state, RunStarted(START))
+        second = advance(plan, state, RunStarted(START))
+        assert state.model_dump_json() == before
+        assert first == second
+
+
+step_ids = st.integers(0, 10_000).map(lambda number: f"s{number}")
+outcomes = st.sampled_from(["succeed", "succeed", "succeed", "fail", "cancel"])
+
+
+@st.composite
+def workflows(draw: st.DrawFn) -> list[JsonObject]:
+    """Steps of every kind, nested up to three deep, ids unique."""
+    ids = iter(draw(st.lists(step_ids, min_size=12, max_size=12, unique=True)))
+
+    def steps(depth: int) -> list[JsonObject]:
+        built: list[JsonObject] = []
+        for _ in range(draw(st.integers(1, 3 if depth else 4))):
+            step_id = next(ids, None)
+            if step_id is None:
+                break
+            kind = draw(st.sampled_from(["agent", "transform", "block"]))
+            step: JsonObject = {"id": step_id, "when": draw(st.booleans())}
+            if kind == "agent":
+                step["agent"] = "writer"
+            elif kind == "block" and depth < 2 and (inside := steps(depth + 1)):
+                step["sequential"] = {"steps": inside}
+            else:
+                step["transform"] = draw(st.integers())
+            built.append(step)
+        return built
+
+    return steps(0)
+
+
+def reference(steps: list[JsonObject], script: list[str]) -> tuple[str, list[str]]:
+    """The outcome by the simplest interpreter there is: a recursion that stops at the first failure or cancel."""
+    asked: list[str] = []
+    answers = iter(script)
+
+    def play(inside: list[JsonObject], prefix: str) -> str:
+        for step in inside:
+            path = prefix + str(step["id"])
+            if not step["when"]:
+                continue
+            if "agent" in step:
+                asked.append(path)
+                answer = next(answers, "succeed")
+                if answer != "succeed":
+                    return {"fail": "failed", "cancel": "cancelled"}[answer]
+            elif "sequential" in step:
+                block: Any = step["sequential"]
+                outcome = play(block["steps"], path + "/")
+                if outcome != "succeeded":
+                    return outcome
+        return "succeeded"
+
+    return play(steps, ""), asked
+
+
+class TestAgainstTheReference:
+    @given(workflows(), st.lists(outcomes, max_size=12))
+    def test_same_outcome_and_same_calls(self, steps: list[JsonObject], script: list[str]) -> None:
+        status, asked = reference(steps, script)
+        run = Run(plan_of(steps))
+        answers = iter(script)
+        while not run.ends:
+            (path,) = run.waiting()
+            match next(answers, "succeed"):
+                case "succeed":
+                    run.feed(StepSucceeded(run.at, path, path))
+                case "fail":
+                    run.feed(StepFailed(run.at, path, RunError(type="upstream_error", message="no", step_id=path)))
+                case _:
+                    run.feed(CancelRequested(run.at))
+                    run.feed(StepCancelled(run.at, path))
+        assert [end.status for end in run.ends] == [status]
+        assert run.started() == asked
+        assert not [step.id for step in run.state.steps.values() if step.status == "running"]
+        assert run.events()[-1] == (f"run.{status}", None)
+        for step in run.state.steps.values():
+            closed = [kind for kind, path in run.events() if path == step.id and kind != "step.started"]
+            assert closed == [f"step.{step.status}"]
