@@ -1,0 +1,136 @@
+"""A typed client of the workflow engine."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from pydantic import TypeAdapter
+from yarl import URL
+
+from studio.clients.http import connection_faults, raise_for_problem
+from studio.contracts.base import Json, Page
+from studio.contracts.events import RunEvent
+from studio.contracts.resources import ApplyReport, ValidationReport
+from studio.contracts.runs import Run, RunKind, StartRun
+from studio.errors import DependencyUnavailable
+from studio.sse import EventSplitter, event_data
+
+PART = "workflow engine"
+TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=3)
+STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
+"""The engine pings every 15 seconds."""
+_events = TypeAdapter(list[RunEvent])
+_Query = Mapping[str, str | int] | Sequence[tuple[str, str | int]]
+
+
+class ApiClient:
+    """Use as `async with ApiClient(base_url) as api`, where `base_url` has no `/api/v1`.
+
+    Raises the errors of `studio.errors` that the engine answered with, `DependencyUnavailable` when it cannot be
+    reached. Does not retry: the caller owns that.
+    """
+
+    def __init__(self, base_url: str, *, actor: str | None = None) -> None:
+        self._base = base_url.rstrip("/") + "/api/v1"
+        self._headers = {"X-Studio-Actor": actor} if actor else {}
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=TIMEOUT, headers=self._headers)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._session.close()
+
+    async def apply(self, documents: Sequence[Json], *, dry_run: bool = False) -> ApplyReport:
+        """Create or update all or none. An error's `loc` begins with `body` and the document's place in `documents`."""
+        answer = await self._call("POST", ("apply",), {"dry_run": str(dry_run).lower()}, list(documents))
+        return ApplyReport.model_validate_json(answer)
+
+    async def validate(self, documents: Sequence[Json]) -> ValidationReport:
+        """What is wrong with the documents; nothing is stored."""
+        return ValidationReport.model_validate_json(
+            await self._call("POST", ("workflows", "validate"), {}, list(documents))
+        )
+
+    async def export(self, *, kinds: Sequence[str] = (), name: str | None = None, project_id: str | None = None) -> str:
+        """The stored documents as YAML."""
+        query = [("kind", kind) for kind in kinds]
+        query += [(key, value) for key, value in (("name", name), ("project_id", project_id)) if value is not None]
+        return (await self._call("GET", ("export",), query)).decode()
+
+    async def start_run(
+        self,
+        kind: RunKind,
+        ref: str,
+        start: StartRun,
+        *,
+        project_id: str = "default",
+        idempotency_key: str | None = None,
+    ) -> Run:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        body = start.model_dump(mode="json", exclude_unset=True)
+        path = (f"{kind}s", ref, "runs")
+        return Run.model_validate_json(await self._call("POST", path, {"project_id": project_id}, body, headers))
+
+    async def get_run(self, run_id: str) -> Run:
+        return Run.model_validate_json(await self._call("GET", ("runs", run_id), {}))
+
+    async def list_runs(self, **filters: str | int | None) -> Page[Run]:
+        """Newest first. Filters are the query parameters of `GET /runs`; None leaves one out."""
+        query = {key: value for key, value in filters.items() if value is not None}
+        return Page[Run].model_validate_json(await self._call("GET", ("runs",), query))
+
+    async def cancel_run(self, run_id: str) -> Run:
+        return Run.model_validate_json(await self._call("POST", ("runs", run_id, "cancel"), {}))
+
+    async def list_events(self, run_id: str, *, after: str | None = None) -> list[RunEvent]:
+        """The events so far."""
+        query = {"after": after} if after else {}
+        headers = {"Accept": "application/json"}
+        return _events.validate_json(await self._call("GET", ("runs", run_id, "events"), query, headers=headers))
+
+    async def stream_events(self, run_id: str, *, after: str | None = None) -> AsyncGenerator[RunEvent, None]:
+        """Events as they come, from the first or from behind `after`, until the engine closes the stream.
+
+        A stream that breaks raises `DependencyUnavailable`; go on with the last event's `seq`.
+        """
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
+        url = self._url(("runs", run_id, "events"), {})
+        async with (
+            connection_faults(PART),
+            self._session.get(url, headers=headers, timeout=STREAM_TIMEOUT) as response,
+        ):
+            await raise_for_problem(response, PART)
+            splitter = EventSplitter()
+            async for chunk in response.content.iter_any():
+                for event in splitter.feed(chunk):
+                    data = event_data(event)
+                    if data is not None:
+                        yield RunEvent.model_validate_json(data)
+            if splitter.rest:
+                raise DependencyUnavailable(PART, "The event stream was cut in the middle of an event.")
+
+    async def _call(
+        self,
+        method: str,
+        path: Sequence[str],
+        query: _Query,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        sent = dict(headers or {})
+        data = None
+        if body is not None:
+            data = orjson.dumps(body)
+            sent["Content-Type"] = "application/json"
+        async with (
+            connection_faults(PART),
+            self._session.request(method, self._url(path, query), data=data, headers=sent) as response,
+        ):
+            await raise_for_problem(response, PART)
+            return await response.read()
+
+    def _url(self, path: Sequence[str], query: _Query) -> URL:
+        return URL("/".join((self._base, *(quote(part, safe="") for part in path))), encoded=True).with_query(query)
