@@ -29,6 +29,7 @@ async def run(settings: WorkerSettings) -> None:
                 _log.info("worker.started", task_queue=settings.temporal_task_queue)
                 async with worker:
                     await stop.wait()
+                    _log.info("worker.stopping")
                 _log.info("worker.stopped")
         except RuntimeError as error:  # what the SDK raises when the server cannot be reached
             attempt += 1

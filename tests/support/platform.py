@@ -1,9 +1,12 @@
 """The engine in one process: a worker and the LLM engine on a scripted upstream, over real Temporal, Redis and SQL."""
 
+import asyncio
 import base64
 import os
+import signal
+import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,14 +141,82 @@ async def scripted_llm_engine(prompt_url: str, **settings: Any) -> AsyncGenerato
 
 @asynccontextmanager
 async def open_engine(
-    settings: WorkerSettings, upstream: ScriptedUpstream, spans: SpanSink
+    settings: WorkerSettings, upstream: ScriptedUpstream, spans: SpanSink, *, worker: bool = True
 ) -> AsyncGenerator[Engine, None]:
-    """A running worker over a migrated database."""
+    """A migrated database and, unless the test starts one as a process of its own, a running worker."""
     database = Database(settings.resolved_database_url())
     try:
         await migrate_database(database)
         client = await connect_temporal(settings, database)
-        async with EventStream(settings.redis_url) as stream, open_worker(settings) as worker, worker:
+        async with EventStream(settings.redis_url) as stream, AsyncExitStack() as stack:
+            if worker:
+                await stack.enter_async_context(await stack.enter_async_context(open_worker(settings)))
             yield Engine(settings, database, client, stream, upstream, spans)
     finally:
         await database.close()
+
+
+def worker_environment(settings: WorkerSettings) -> dict[str, str]:
+    """The settings as `python -m activities` reads them."""
+    values = settings.model_dump(exclude={"secret_keys"}, exclude_none=True)
+    values["secret_keys"] = ",".join(key.get_secret_value() for key in settings.secret_keys)
+    return {f"STUDIO_{name.upper()}": str(value) for name, value in values.items()}
+
+
+class WorkerProcess:
+    """A worker as a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._logged = bytearray()
+        self._changed = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stderr is not None
+        while chunk := await self._process.stderr.read(65_536):
+            self._logged += chunk
+            self._changed.set()
+        self._changed.set()
+
+    async def logged(self, text: str) -> None:
+        """Wait until the worker's log holds `text`."""
+        while text.encode() not in self._logged:
+            assert not self._reader.done(), self._logged.decode()
+            await self._changed.wait()
+            self._changed.clear()
+
+    async def stop(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end; returns the exit code."""
+        self._process.send_signal(number)
+        return await self.wait()
+
+    async def wait(self) -> int:
+        await self._reader
+        return await self._process.wait()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def close(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.wait()
+
+
+@asynccontextmanager
+async def worker_process(settings: WorkerSettings) -> AsyncGenerator[WorkerProcess, None]:
+    """Killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "activities",
+        env={**os.environ, **worker_environment(settings)},  # noqa: TID251 - a child needs its parent's PATH
+        stderr=asyncio.subprocess.PIPE,
+    )
+    worker = WorkerProcess(process)
+    try:
+        yield worker
+    finally:
+        await worker.close()
