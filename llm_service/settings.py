@@ -96,11 +96,14 @@ class ModelAlias(Contract):
         return params
 
 
+DEFAULT_ALIASES = {"default": ModelAlias(model="local/smollm2")}
+
+
 class LlmSettings(StudioSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8002
     upstreams: Annotated[list[UpstreamConfig], NoDecode, Field(min_length=1)]
     """JSON, or the path of a file that holds it."""
-    model_aliases: Annotated[dict[str, ModelAlias], NoDecode] = {"default": ModelAlias(model="local/smollm2")}
+    model_aliases: Annotated[dict[str, ModelAlias], NoDecode] = DEFAULT_ALIASES
     stream_ping_seconds: Seconds = 5.0
     """How long a stream waits for its first token before a comment goes out, and then between comments. The first
     comment commits the answer to status 200: an error of the upstream after it arrives as an error event."""
@@ -133,6 +136,8 @@ class LlmSettings(StudioSettings):
     def _check_targets(cls, aliases: dict[str, ModelAlias], info: ValidationInfo) -> dict[str, ModelAlias]:
         upstreams = cast("list[UpstreamConfig]", info.data.get("upstreams", []))
         known = {upstream.name for upstream in upstreams}
+        if aliases == DEFAULT_ALIASES:  # not asked for: without an upstream `local` there is no default model
+            return aliases
         for name, alias in aliases.items():
             if known and alias.model.partition("/")[0] not in known:
                 raise ValueError(

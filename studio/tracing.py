@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import random
 import time
 from collections import deque
@@ -125,7 +126,8 @@ class SpanSender:
         """True when the batch is done with: stored, or refused for good."""
         body = b'{"spans":[' + b",".join(batch) + b"]}"
         try:
-            async with self._session.post(self._url, data=body, headers={"Content-Type": "application/json"}) as answer:
+            headers = {"Content-Type": "application/json"}
+            async with self._session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
                 if answer.status == 202:
                     result = orjson.loads(await answer.read())
                     SENT.inc(result["accepted"])

@@ -74,9 +74,11 @@ class StreamPassage:
         await self._finish()
 
     async def fail(self, error: StudioError) -> None:
-        """End the stream with an error of ours and without `[DONE]`."""
-        self._record.failed_by(error, "incomplete" if self._reader.begun else "error")
-        await self._write(error_event(openai_error(error) | {"status": error.status}))
+        """End the stream with an error of ours and without `[DONE]`; its `status` is there when only pings came before
+        and the caller may take it as the answer's."""
+        begun = self._reader.begun
+        self._record.failed_by(error, "incomplete" if begun else "error")
+        await self._write(error_event(openai_error(error) | ({} if begun else {"status": error.status})))
         await self._finish()
 
     async def refuse(self, status: int, body: bytes) -> None:

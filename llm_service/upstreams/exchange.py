@@ -1,6 +1,7 @@
 """One call to an upstream: its attempts, until an answer has begun to come."""
 
 import asyncio
+import io
 import random
 import time
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ SHORT_RETRY_AFTER_SECONDS = 5.0
 """Who asks for a longer wait gets none from us: the caller sees the 429 and decides."""
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 4.0
+LARGE_BODY_BYTES = 1 << 20
+"""From here on aiohttp wants a file, which it writes in pieces."""
 _FAULTS = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
@@ -92,7 +95,7 @@ class Exchange:
     async def _send(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
         response = await self._session.post(
             self._upstream.url(path),
-            data=payload,
+            data=payload if len(payload) < LARGE_BODY_BYTES else io.BytesIO(payload),
             headers=headers,
             timeout=self._upstream.connect_timeout,
             allow_redirects=False,

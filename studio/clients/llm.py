@@ -7,6 +7,7 @@ LlmError
 └── LlmRefused       the request itself is at fault: trying again gives the same answer
 """
 
+import io
 from collections.abc import AsyncGenerator
 from decimal import Decimal
 from typing import Any, ClassVar, Self, cast
@@ -95,7 +96,7 @@ class LlmClient:
         headers = {"Content-Type": "application/json"} | (context.headers() if context else {})
         begun = False
         try:
-            async with self._session.post(self._url, data=orjson.dumps(body), headers=headers) as answer:
+            async with self._session.post(self._url, data=io.BytesIO(orjson.dumps(body)), headers=headers) as answer:
                 if answer.status != 200:
                     raise _refusal(answer, await answer.read())
                 begun = True

@@ -23,11 +23,17 @@ class FunctionCall(OpenContract):
     arguments: str = ""
     """JSON text as the model wrote it: it may be invalid."""
 
+    def model_post_init(self, _context: Any) -> None:
+        self.model_fields_set.add("arguments")  # OpenAI demands it, so it counts as given
+
 
 class ToolCall(OpenContract):
     id: str
     type: str = "function"
     function: FunctionCall
+
+    def model_post_init(self, _context: Any) -> None:
+        self.model_fields_set.add("type")
 
 
 class Message(OpenContract):

@@ -84,6 +84,7 @@ class ReceivedCall:
     """Of the last user message, the prompt or the input: what the script matches."""
     body: JsonObject
     headers: dict[str, str]
+    """Names in lower case."""
     began: float
     outcome: Outcome = "open"
     ended: float | None = None
@@ -107,6 +108,7 @@ class _Exchange:
     request: web.Request
     call: ReceivedCall
     reply: Reply
+    held: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{time.monotonic_ns()}")
 
     @property
@@ -180,7 +182,8 @@ class ScriptedUpstream:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body: JsonObject = await request.json()
-        call = ReceivedCall(request.path, _text_of(body), body, dict(request.headers), time.monotonic())
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        call = ReceivedCall(request.path, _text_of(body), body, headers, time.monotonic())
         self.calls.append(call)
         rule = next((rule for rule in self._rules if rule.match in call.text), None)
         exchange = _Exchange(request, call, rule.next() if rule else self.default)
@@ -191,7 +194,7 @@ class ScriptedUpstream:
             self._set(call, "broken")
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("cut by the script") from None
+            return web.Response()  # goes nowhere: the connection is gone
         except (asyncio.CancelledError, ConnectionError):
             self._set(call, "abandoned")
             raise
@@ -257,7 +260,8 @@ class ScriptedUpstream:
     async def _before_token(self, exchange: _Exchange, position: int) -> None:
         """Hold or cut here when the script says so."""
         reply, call = exchange.reply, exchange.call
-        if reply.hold_after == position:
+        if reply.hold_after == position and not exchange.held:
+            exchange.held = True
             released = self._released
             self._set(call, "held")
             await released.wait()
