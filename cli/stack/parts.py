@@ -91,7 +91,7 @@ def temporal(port: int, ui_port: int | None, database: Path | None) -> Part:
 
 def temporal_ui(port: int) -> Part:
     url = f"http://{LOOPBACK}:{port}"
-    return Part("temporal-ui", url, http_probe(url), port=port, served_by="temporal")
+    return Part("temporal-ui", url, http_probe(url), port=port, served_by="temporal", needs=("temporal",))
 
 
 def model(port: int) -> Part:
@@ -122,9 +122,9 @@ def worker(env: Mapping[str, str], connect: Connect, namespace: str, task_queue:
     return Part("worker", f"task queue {task_queue}", probe, python_module("activities"), env, needs=needs)
 
 
-def python_module(module: str) -> tuple[str, ...]:
+def python_module(module: str, *arguments: str) -> tuple[str, ...]:
     """`-P`: a folder named like one of our packages in the current directory must not be taken for it."""
-    return (sys.executable, "-P", "-m", module)
+    return (sys.executable, "-P", "-m", module, *arguments)
 
 
 def plain_connect(address: str, namespace: str = "default") -> Connect:

@@ -1,10 +1,12 @@
 """Child processes that never outlive the process that started them."""
 
+import asyncio
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -61,6 +63,19 @@ def kill_session(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def watch_end(child: "subprocess.Popen[bytes]") -> asyncio.Future[int]:
+    """The exit code, once the process has ended. The loop must outlive the process."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def wait() -> None:
+        code = child.wait()
+        loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(code))
+
+    threading.Thread(target=wait, daemon=True, name=f"wait-{child.pid}").start()
+    return ended
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:

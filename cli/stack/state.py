@@ -1,7 +1,6 @@
 """The data folder of a stack: who runs on it, what it started and where everything is."""
 
 import fcntl
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -121,18 +120,22 @@ def created(pid: int) -> float | None:
         return None
 
 
+def process_of(pid: int, created_at: float) -> psutil.Process | None:
+    """The process if it still runs; one that merely reuses the id is not taken for it."""
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created_at) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None
+    return process if same else None
+
+
 def leftovers(state: StackState) -> list[tuple[PartState, psutil.Process]]:
-    """The parts of a stack that still run; a process that merely reuses an id is not taken for one."""
+    """The parts of a stack that still run."""
     found: list[tuple[PartState, psutil.Process]] = []
     for part in state.parts:
-        if part.pid is None or part.created is None:
-            continue
-        try:
-            process = psutil.Process(part.pid)
-            same = abs(process.create_time() - part.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            continue
-        if same and part.pid != os.getpid():
+        process = process_of(part.pid, part.created) if part.pid and part.created else None
+        if process:
             found.append((part, process))
     return found
 
