@@ -64,7 +64,9 @@ async def find_definitions(
 
 
 def _locked(query: Select[DefinitionRow], lock: Lock | None) -> Select[DefinitionRow]:
-    return query if lock is None else query.with_for_update(read=lock == "share")
+    if lock is None:
+        return query
+    return query.with_for_update(read=lock == "share").execution_options(populate_existing=True)
 
 
 async def lock_for_apply(session: WriteSession) -> None:

@@ -66,7 +66,7 @@ class EventStream:
             return True
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
-            arguments += [event.key() or "", orjson.dumps(_bounded(event))]
+            arguments += [event.key() or "", orjson.dumps(bounded_event(event))]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
@@ -97,7 +97,8 @@ def _entries(answer: Any) -> Any:
     return answer[0][1]
 
 
-def _bounded(event: NewEvent) -> dict[str, Any]:
+def bounded_event(event: NewEvent) -> dict[str, Any]:
+    """The event as JSON, inputs and outputs cut at `CONTENT_LIMIT_BYTES`."""
     body: dict[str, Any] = event.model_dump(mode="json", exclude_defaults=True)
     data: dict[str, Any] = body.get("data", {})
     for field in ("input", "output"):

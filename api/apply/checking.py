@@ -1,0 +1,115 @@
+"""From documents to definitions, with everything that is wrong found at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.apply.parsing import SourceDocument
+from api.definitions.checks import agent_errors, definition_errors
+from studio.clients.prompts import PromptClient
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
+from studio.contracts.prompts import PromptDocument
+from studio.errors import FieldError, InvalidInput
+from studio.store.definitions import Lock
+from studio.web.problems import field_errors
+
+AnyDefinition = AgentDefinition | WorkflowDefinition | PromptDocument
+MODELS: dict[str, type[AgentDefinition] | type[WorkflowDefinition] | type[PromptDocument]] = {
+    "agent": AgentDefinition,
+    "workflow": WorkflowDefinition,
+    "prompt": PromptDocument,
+}
+
+
+@dataclass
+class Checked:
+    """The documents of one request. `errors` are by document; their `loc` is relative to it."""
+
+    sources: Sequence[SourceDocument]
+    definitions: dict[int, AnyDefinition] = field(default_factory=dict[int, AnyDefinition])
+    """By the document's place; one that could not be read is left out."""
+    errors: list[tuple[int, FieldError]] = field(default_factory=list[tuple[int, FieldError]])
+
+    def add(self, index: int, errors: Sequence[FieldError]) -> None:
+        self.errors += [(index, self.sources[index].locate(error)) for error in errors]
+
+    def prompts(self) -> dict[int, PromptDocument]:
+        return {index: found for index, found in self.definitions.items() if isinstance(found, PromptDocument)}
+
+    def stored(self) -> dict[int, AgentDefinition | WorkflowDefinition]:
+        return {index: found for index, found in self.definitions.items() if not isinstance(found, PromptDocument)}
+
+
+def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | None = None) -> Checked:
+    """Everything that can be known without the store."""
+    checked = Checked(sources)
+    first: dict[tuple[str, str, str], int] = {}
+    for index, source in enumerate(sources):
+        value = source.value
+        if default_kind is not None and isinstance(value, dict) and "kind" not in value:
+            value = {"kind": default_kind, **cast("JsonObject", value)}
+        read = _read(value)
+        if isinstance(read, list):
+            checked.add(index, read)
+            continue
+        identity = (read.kind, read.project_id, read.name)
+        if identity in first:
+            message = f"the {read.kind} {read.name!r} is here twice; it is also document {first[identity] + 1}"
+            checked.add(index, [FieldError(loc=["name"], msg=message, type="duplicate_document")])
+            continue
+        first[identity] = index
+        checked.definitions[index] = read
+        if not isinstance(read, PromptDocument):
+            checked.add(index, definition_errors(read))
+    return checked
+
+
+def _read(value: Json) -> AnyDefinition | list[FieldError]:
+    if not isinstance(value, dict):
+        return [FieldError(loc=[], msg="a document is an object with a `kind`", type="not_an_object")]
+    kind: Any = cast("JsonObject", value).get("kind")
+    model = MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        found = "there is no `kind`" if kind is None else f"the kind {kind!r} is unknown"
+        message = f"{found}: write one of {', '.join(MODELS)}"
+        return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind")]
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        return field_errors(error)
+
+
+async def check_agents(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:
+    """Agents that workflows name must be stored, or be among the documents."""
+    beside = {(found.project_id, found.name) for found in checked.stored().values() if found.kind == "agent"}
+    for index, definition in checked.stored().items():
+        if isinstance(definition, WorkflowDefinition):
+            also = {name for project_id, name in beside if project_id == definition.project_id}
+            checked.add(index, await agent_errors(session, definition, also=also, lock=lock))
+
+
+async def check_prompts(prompts: PromptClient, checked: Checked) -> None:
+    """Ask the prompt engine what it would refuse."""
+    documents = checked.prompts()
+    if not documents:
+        return
+    places = list(documents)
+    try:
+        await prompts.apply(list(documents.values()), dry_run=True)
+    except InvalidInput as refusal:
+        for error in refusal.errors or [FieldError(loc=[], msg=refusal.detail, type="prompt")]:
+            index, loc = _place(error.loc, places)
+            checked.add(index, [error.model_copy(update={"loc": loc})])
+
+
+def _place(loc: Sequence[str | int], places: Sequence[int]) -> tuple[int, list[str | int]]:
+    """From `body.prompts.N.field` to the document it came from."""
+    match loc:
+        case ["body", "prompts", int(position), *rest] if position < len(places):
+            return places[position], rest
+        case _:
+            return places[0], []

@@ -1,0 +1,156 @@
+"""Apply, validate and export: many documents at once, all or nothing."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy.exc import IntegrityError
+
+from api.apply.checking import Checked, check_agents, check_documents, check_prompts
+from api.apply.parsing import SourceDocument
+from api.definitions.checks import invalid, located
+from api.definitions.service import duplicate
+from studio.clients.prompts import PromptClient
+from studio.contracts.base import Json, JsonObject, utc_now
+from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
+from studio.contracts.resources import AppliedDocument, ApplyReport, DocumentKind, Finding, Graph, ValidationReport
+from studio.db.engine import Database, ReadSession, WriteSession
+from studio.db.tables import DefinitionRow
+from studio.engine.checks import workflow_graph
+from studio.errors import FieldError, InvalidInput
+from studio.store import definitions as store
+
+Action = Literal["created", "updated", "unchanged"]
+Planned = dict[int, tuple[DefinitionRow | None, Action]]
+_ORDER: tuple[DefinitionKind, ...] = ("agent", "workflow")
+
+
+async def apply_documents(
+    sources: Sequence[SourceDocument],
+    database: Database,
+    prompts: PromptClient,
+    *,
+    actor: str,
+    dry_run: bool,
+) -> ApplyReport:
+    """Everything is checked, then SQL is written, then the prompts are applied, then SQL commits.
+
+    A crash between the last two leaves prompts that are newer than the definitions, and applying again mends it.
+    """
+    checked = check_documents(sources)
+    await check_prompts(prompts, checked)
+    if dry_run or checked.errors:
+        async with database.read() as session:
+            await check_agents(session, checked)
+            _refuse_errors(checked)
+            planned = await _plan(session, checked)
+        return await _report(checked, planned, prompts, dry_run=True)
+    async with database.write() as session:
+        await store.lock_for_apply(session)
+        planned = await _plan(session, checked, lock=True)
+        await check_agents(session, checked, lock="share")
+        _refuse_errors(checked)
+        await _write(session, checked, planned, actor)
+        return await _report(checked, planned, prompts, dry_run=False)
+
+
+def _refuse_errors(checked: Checked) -> None:
+    if checked.errors:
+        raise invalid([located([error], "body", index)[0] for index, error in checked.errors])
+
+
+async def _plan(session: ReadSession | WriteSession, checked: Checked, *, lock: bool = False) -> Planned:
+    """What happens to each agent and workflow; locks rows in one order everywhere: agents, then workflows, by name."""
+    planned: Planned = {}
+    documents = sorted(checked.stored().items(), key=lambda item: (item[1].kind, item[1].project_id, item[1].name))
+    for index, definition in documents:
+        row = await store.find_definition(
+            session, definition.kind, definition.name, definition.project_id, lock="update" if lock else None
+        )
+        if row is None:
+            planned[index] = (None, "created")
+        else:
+            same = store.document_of(definition) == row.document
+            planned[index] = (row, "unchanged" if same else "updated")
+    return planned
+
+
+async def _write(session: WriteSession, checked: Checked, planned: Planned, actor: str) -> None:
+    now = utc_now()
+    stored = checked.stored()
+    for index, (row, action) in planned.items():
+        definition = stored[index]
+        if row is None:
+            try:
+                await store.insert_definition(session, definition, actor, now)
+            except IntegrityError as error:
+                raise duplicate(definition) from error
+        elif action == "updated":
+            await store.update_definition(session, row, store.document_of(definition), actor, now)
+
+
+async def _report(checked: Checked, planned: Planned, prompts: PromptClient, *, dry_run: bool) -> ApplyReport:
+    actions: dict[int, Action] = {index: action for index, (_, action) in planned.items()}
+    documents = checked.prompts()
+    if documents:
+        applied = await prompts.apply(list(documents.values()), dry_run=dry_run)
+        actions |= {index: result.action for index, result in zip(documents, applied.results, strict=True)}
+    results = [
+        AppliedDocument(
+            kind=definition.kind, name=definition.name, project_id=definition.project_id, action=actions[index]
+        )
+        for index, definition in sorted(checked.definitions.items())
+    ]
+    return ApplyReport(results=results, dry_run=dry_run)
+
+
+async def validate_documents(
+    sources: Sequence[SourceDocument] | InvalidInput, database: Database, prompts: PromptClient
+) -> ValidationReport:
+    """Everything that `apply` would refuse, and the graph of the first workflow; nothing is stored."""
+    if isinstance(sources, InvalidInput):
+        return ValidationReport(valid=False, errors=[_finding(0, error) for error in sources.errors], graph=Graph())
+    checked = check_documents(sources, default_kind="workflow")
+    if not sources:
+        checked.errors.append((0, FieldError(loc=[], msg="there is no document here", type="empty")))
+    await check_prompts(prompts, checked)
+    async with database.read() as session:
+        await check_agents(session, checked)
+    workflow = next((found for found in checked.stored().values() if isinstance(found, WorkflowDefinition)), None)
+    return ValidationReport(
+        valid=not checked.errors,
+        errors=[_finding(index, error) for index, error in checked.errors],
+        graph=Graph() if workflow is None else Graph.model_validate(workflow_graph(workflow)),
+    )
+
+
+def _finding(index: int, error: FieldError) -> Finding:
+    loc = error.loc[1:] if error.loc[:1] == ["body"] else error.loc
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
+    return Finding(
+        path=pointer, message=error.msg, document=index, line=error.line, column=error.column, hint=error.hint
+    )
+
+
+async def export_documents(
+    database: Database,
+    prompts: PromptClient,
+    *,
+    kinds: Sequence[DocumentKind],
+    name: str | None,
+    project_id: str | None,
+) -> list[Json]:
+    """Prompts, then agents, then workflows, each oldest first."""
+    documents: list[Json] = []
+    if "prompt" in kinds:
+        exported = await prompts.export(project_id=project_id, name=name)
+        documents += [prompt_document(prompt.model_dump(mode="json", exclude_unset=True)) for prompt in exported]
+    async with database.read() as session:
+        for kind in _ORDER:
+            if kind in kinds:
+                rows = await store.list_definitions(session, [kind], project_id=project_id, name=name)
+                documents += [row.document for row in reversed(rows)]
+    return documents
+
+
+def prompt_document(document: JsonObject) -> JsonObject:
+    return {"kind": "prompt", **document}

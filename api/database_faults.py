@@ -1,0 +1,28 @@
+"""What the database does wrong, as problems: away or overloaded is 503, a schema that is missing says so."""
+
+import structlog
+from fastapi import FastAPI, Request
+from psycopg.errors import UndefinedColumn, UndefinedTable
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.responses import Response
+
+from studio.errors import DependencyUnavailable
+from studio.web.problems import problem_response
+
+_log = structlog.get_logger(__name__)
+_NO_SCHEMA = "The database has no tables yet, or old ones. Run `studio migrate`."
+
+
+async def _render(_request: Request, error: Exception) -> Response:
+    original = error.orig if isinstance(error, DBAPIError) else None
+    missing = isinstance(original, UndefinedTable | UndefinedColumn) or "no such table" in str(original)
+    if isinstance(error, ProgrammingError) and not missing:
+        raise error
+    _log.warning("database.fault", error=type(original or error).__name__)
+    return problem_response(DependencyUnavailable("database", _NO_SCHEMA if missing else None))
+
+
+def add_database_handlers(app: FastAPI) -> None:
+    for fault in (OperationalError, InterfaceError, ProgrammingError, PoolTimeout):
+        app.add_exception_handler(fault, _render)

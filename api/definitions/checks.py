@@ -1,0 +1,71 @@
+"""Whether a definition may be stored: what it says of itself, and what it names in the store."""
+
+import difflib
+from collections.abc import Collection, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
+from studio.contracts.ids import is_id
+from studio.engine.checks import agent_references, check_agent, check_workflow
+from studio.errors import FieldError, InvalidInput
+from studio.json_schema import check_schema
+from studio.store.definitions import PREFIXES, Lock, find_definitions, list_names
+
+SUGGEST_FROM = 500
+
+
+def definition_errors(definition: AgentDefinition | WorkflowDefinition) -> list[FieldError]:
+    """What can be known without the store; `loc` is relative to the document."""
+    found: list[FieldError] = []
+    if is_id(definition.name, PREFIXES[definition.kind]):
+        message = "a name must not have the form of an id, or a path could mean either"
+        found.append(FieldError(loc=["name"], msg=message, type="name_like_id"))
+    if isinstance(definition, AgentDefinition):
+        return found + check_agent(definition)
+    if definition.input_schema is not None:
+        found += check_schema(definition.input_schema, ["input_schema"])
+    return found + check_workflow(definition)
+
+
+async def agent_errors(
+    session: AsyncSession, workflow: WorkflowDefinition, *, also: Collection[str] = (), lock: Lock | None = None
+) -> list[FieldError]:
+    """Agents that the workflow names and that are neither stored nor in `also`."""
+    references = agent_references(workflow)
+    refs = {ref for _, ref in references if ref not in also}
+    stored = await find_definitions(session, "agent", refs, workflow.project_id, lock=lock)
+    missing = refs - stored.keys()
+    if not missing:
+        return []
+    names = [*await list_names(session, "agent", workflow.project_id, SUGGEST_FROM), *also]
+    return [
+        FieldError(
+            loc=loc,
+            msg=f"there is no agent {ref!r} in project {workflow.project_id!r}",
+            type="unknown_agent",
+            hint=_suggestion(ref, names),
+        )
+        for loc, ref in references
+        if ref in missing
+    ]
+
+
+def _suggestion(ref: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(ref, names, 1)
+    return f"did you mean {close[0]!r}?" if close else "store the agent first, or apply both together"
+
+
+def invalid(errors: Sequence[FieldError]) -> InvalidInput:
+    """One error out of many; the detail alone says where the first one is."""
+    first = errors[0]
+    line = f"line {first.line}, column {first.column}: " if first.line is not None else ""
+    place = ".".join(map(str, first.loc))
+    hint = f" ({first.hint})" if first.hint else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return InvalidInput(f"{line}{place}: {first.msg}{hint}{more}", errors=errors)
+
+
+def located(errors: Sequence[FieldError], *prefix: str | int) -> list[FieldError]:
+    """The same errors with their places counted from further out."""
+    return [error.model_copy(update={"loc": [*prefix, *error.loc]}) for error in errors]

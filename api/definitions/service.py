@@ -1,0 +1,178 @@
+"""Agents and workflows: stored, changed, listed, deleted. Both kinds alike; the caller owns the transaction."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.definitions.checks import agent_errors, definition_errors, invalid, located
+from api.definitions.merge_patch import merge_patch
+from studio.contracts.base import JsonObject, utc_now
+from studio.contracts.definitions import AgentDefinition, DefinitionKind, WorkflowDefinition
+from studio.db.engine import WriteSession
+from studio.db.tables import DefinitionRow, DefinitionVersionRow
+from studio.engine.checks import agent_references
+from studio.errors import Conflict, FieldError, NotFound
+from studio.store import definitions as store
+from studio.web.preconditions import check_if_match, etag_of
+from studio.web.problems import invalid_input
+
+MODELS: dict[DefinitionKind, type[AgentDefinition] | type[WorkflowDefinition]] = {
+    "agent": AgentDefinition,
+    "workflow": WorkflowDefinition,
+}
+SHOWN_WORKFLOWS = 10
+
+
+def definition_etag(row: DefinitionRow) -> str:
+    """The id is in it, so that a definition made anew under the same name is another."""
+    return etag_of(f"{row.id}.{row.version}")
+
+
+async def get_definition(session: AsyncSession, kind: DefinitionKind, ref: str, project_id: str) -> DefinitionRow:
+    return _found(await store.find_definition(session, kind, ref, project_id), kind, ref, project_id)
+
+
+def _found(row: DefinitionRow | None, kind: DefinitionKind, ref: str, project_id: str) -> DefinitionRow:
+    if row is None:
+        raise NotFound(f"There is no {kind} {ref!r} in project {project_id!r}.")
+    return row
+
+
+async def create_definition(
+    session: WriteSession, definition: AgentDefinition | WorkflowDefinition, actor: str
+) -> DefinitionRow:
+    await check_definition(session, definition)
+    try:
+        return await store.insert_definition(session, definition, actor, utc_now())
+    except IntegrityError as error:
+        raise duplicate(definition) from error
+
+
+def duplicate(definition: AgentDefinition | WorkflowDefinition) -> Conflict:
+    kind, name = definition.kind, definition.name
+    return Conflict(f"There is already a {kind} {name!r} in project {definition.project_id!r}. Change it with PUT.")
+
+
+async def replace_definition(
+    session: WriteSession,
+    ref: str,
+    project_id: str,
+    definition: AgentDefinition | WorkflowDefinition,
+    *,
+    if_match: str | None,
+    actor: str,
+) -> DefinitionRow:
+    """A new version, unless the document stays what it is."""
+    kind = definition.kind
+    row = await get_definition(session, kind, ref, project_id)
+    if "project_id" not in definition.model_fields_set:
+        definition = definition.model_copy(update={"project_id": row.project_id})
+    await check_definition(session, definition)
+    row = await _locked(session, kind, ref, project_id, if_match)
+    return await _store(session, row, definition, actor)
+
+
+async def patch_definition(
+    session: WriteSession,
+    kind: DefinitionKind,
+    ref: str,
+    project_id: str,
+    patch: JsonObject,
+    *,
+    if_match: str | None,
+    actor: str,
+) -> DefinitionRow:
+    """JSON merge patch (RFC 7396) on the stored document."""
+    while True:
+        row = await get_definition(session, kind, ref, project_id)
+        version = row.version
+        definition = _patched(kind, row.document, patch)
+        await check_definition(session, definition)  # locks agents, which come before workflows everywhere
+        row = await _locked(session, kind, ref, project_id, if_match)
+        if row.version == version:
+            return await _store(session, row, definition, actor)
+
+
+def _patched(kind: DefinitionKind, document: JsonObject, patch: JsonObject) -> AgentDefinition | WorkflowDefinition:
+    try:
+        return MODELS[kind].model_validate(merge_patch(document, patch))
+    except ValidationError as error:
+        raise invalid_input(error, prefix=["body"]) from None
+
+
+async def _locked(
+    session: WriteSession, kind: DefinitionKind, ref: str, project_id: str, if_match: str | None
+) -> DefinitionRow:
+    row = _found(await store.find_definition(session, kind, ref, project_id, lock="update"), kind, ref, project_id)
+    check_if_match(if_match, definition_etag(row))
+    return row
+
+
+async def _store(
+    session: WriteSession, row: DefinitionRow, definition: AgentDefinition | WorkflowDefinition, actor: str
+) -> DefinitionRow:
+    fixed = {"name": row.name, "project_id": row.project_id}
+    moved = [field for field, value in fixed.items() if getattr(definition, field) != value]
+    if moved:
+        message = "cannot be changed: others refer to it. Create a new one and delete this one"
+        raise invalid([FieldError(loc=["body", field], msg=message, type="immutable") for field in moved])
+    document = store.document_of(definition)
+    if document != row.document:
+        await store.update_definition(session, row, document, actor, utc_now())
+    return row
+
+
+async def check_definition(session: WriteSession, definition: AgentDefinition | WorkflowDefinition) -> None:
+    """Refuse what would fail later. The agents named stay locked, so that nobody deletes them meanwhile."""
+    errors = definition_errors(definition)
+    if isinstance(definition, WorkflowDefinition):
+        errors += await agent_errors(session, definition, lock="share")
+    if errors:
+        raise invalid(located(errors, "body"))
+
+
+async def delete_definition(
+    session: WriteSession, kind: DefinitionKind, ref: str, project_id: str, *, if_match: str | None
+) -> None:
+    row = await _locked(session, kind, ref, project_id, if_match)
+    if kind == "agent":
+        await _check_unused(session, row)
+    await store.delete_definition(session, row)
+
+
+async def _check_unused(session: WriteSession, agent: DefinitionRow) -> None:
+    candidates = await store.workflows_mentioning(session, [agent.name, agent.id])
+    users = [row.name for row in candidates if _names(row, agent)]
+    if users:
+        shown = ", ".join(map(repr, users[:SHOWN_WORKFLOWS])) + (", …" if len(users) > SHOWN_WORKFLOWS else "")
+        raise Conflict(
+            f"The agent {agent.name!r} is used by the workflow {shown}. Change or delete it first."
+            if len(users) == 1
+            else f"The agent {agent.name!r} is used by {len(users)} workflows: {shown}. Change or delete them first.",
+            extra={"workflows": users},
+        )
+
+
+def _names(workflow: DefinitionRow, agent: DefinitionRow) -> bool:
+    definition = WorkflowDefinition.model_validate(workflow.document)
+    refs = {ref for _, ref in agent_references(definition)}
+    return agent.id in refs or (agent.name in refs and workflow.project_id == agent.project_id)
+
+
+async def get_definition_version(
+    session: AsyncSession, kind: DefinitionKind, ref: str, project_id: str, version: int
+) -> tuple[DefinitionRow, DefinitionVersionRow]:
+    row = await get_definition(session, kind, ref, project_id)
+    found = await store.get_version(session, row.id, version)
+    if found is None:
+        raise NotFound(f"The {kind} {row.name!r} has no version {version}; its newest is {row.version}.")
+    return row, found
+
+
+async def list_definition_versions(
+    session: AsyncSession, kind: DefinitionKind, ref: str, project_id: str, *, limit: int, before: int | None
+) -> tuple[DefinitionRow, Sequence[DefinitionVersionRow]]:
+    row = await get_definition(session, kind, ref, project_id)
+    return row, await store.list_versions(session, row.id, limit=limit, before=before)

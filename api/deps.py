@@ -1,0 +1,60 @@
+"""What endpoints ask for: sessions, the open clients, and the parameters that many of them share."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from api.runs.executions import Executions
+from api.runs.hub import EventHub
+from api.runs.service import RunService
+from api.settings import ApiSettings
+from studio.clients.prompts import PromptClient
+from studio.contracts.base import NAME_PATTERN
+from studio.db.engine import Database, ReadSession, WriteSession
+from studio.store.event_stream import EventStream
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the lifespan opened."""
+
+    settings: ApiSettings
+    database: Database
+    executions: Executions
+    stream: EventStream
+    prompts: PromptClient
+    runs: RunService
+    events: EventHub
+
+
+def get_parts(request: Request) -> Parts:
+    return request.app.state.parts
+
+
+PartsDep = Annotated[Parts, Depends(get_parts)]
+
+
+async def _read_session(parts: PartsDep) -> AsyncGenerator[ReadSession]:
+    async with parts.database.read() as session:
+        yield session
+
+
+async def _write_session(parts: PartsDep) -> AsyncGenerator[WriteSession]:
+    async with parts.database.write() as session:
+        yield session
+
+
+# Function scope: the transaction ends before the answer leaves, so that an answer means committed.
+ReadSessionDep = Annotated[ReadSession, Depends(_read_session, scope="function")]
+WriteSessionDep = Annotated[WriteSession, Depends(_write_session, scope="function")]
+
+Ref = Annotated[str, Path(max_length=64, description="A name or an id")]
+Project = Annotated[str, Query(pattern=NAME_PATTERN, description="Where a name is looked up")]
+ProjectFilter = Annotated[str | None, Query(alias="project_id", pattern=NAME_PATTERN, description="Only this project")]
+Search = Annotated[str | None, Query(min_length=1, max_length=256, description="Text in the name or the description")]
+SessionHeader = Annotated[str | None, Header(alias="X-Session-Id", max_length=256)]
+UserHeader = Annotated[str | None, Header(alias="X-User-Id", max_length=256)]
+
+DEFAULT_PROJECT = "default"

@@ -1,0 +1,169 @@
+"""Runs on the Temporal side: start, ask, cancel. Every fault of the connection becomes a 503 that names Temporal."""
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from studio.contracts.base import Json
+from studio.contracts.definitions import ResolvedDefinition
+from studio.contracts.plain import PlainText
+from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
+from studio.errors import DependencyUnavailable
+from studio.temporal import PATTERN, PROJECT, SESSION, WORKFLOW, is_unavailable
+from workflows.agent import AgentWorkflow
+from workflows.registry import PATTERNS
+
+CALL = timedelta(seconds=5)
+"""Starting, asking and cancelling take milliseconds when Temporal is well."""
+PROGRESS = timedelta(seconds=2)
+"""A reader of a run does not wait longer for the worker."""
+
+_ENDS: dict[WorkflowExecutionStatus, RunStatus] = {
+    WorkflowExecutionStatus.COMPLETED: "succeeded",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "terminated",
+    WorkflowExecutionStatus.TIMED_OUT: "timed_out",
+}
+
+
+class StartRefused(Exception):
+    """Temporal answered, and does not start the run."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What Temporal says of a run."""
+
+    run_id: str | None
+    started_at: datetime
+    end: RunStatus | None
+    """None while it is open."""
+    ended_at: datetime | None
+
+
+@contextmanager
+def temporal_faults() -> Generator[None]:
+    try:
+        yield
+    except (RPCError, RuntimeError, ConnectionError) as error:
+        if is_unavailable(error):
+            raise DependencyUnavailable("temporal") from error
+        raise
+
+
+class Executions:
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def start(self, request: RunRequest, definition: ResolvedDefinition, pattern: str | None) -> None:
+        """Start the workflow whose id is the run's; repeating it changes nothing.
+
+        Raises `StartRefused` when Temporal answered that it will not, `DependencyUnavailable` when it is not known
+        whether the run started.
+        """
+        context = request.context
+        named = {PROJECT: context.project_id, WORKFLOW: context.workflow_name, PATTERN: pattern or "agent"}
+        if context.session_id is not None:
+            named[SESSION] = context.session_id
+        workflow = AgentWorkflow if pattern is None else PATTERNS[pattern]
+        try:
+            with temporal_faults():
+                await self._client.start_workflow(
+                    workflow.run,
+                    args=[request, definition],
+                    id=context.run_id,
+                    task_queue=self._task_queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    search_attributes=TypedSearchAttributes(
+                        [SearchAttributePair(key, value) for key, value in named.items()]
+                    ),
+                    static_summary=PlainText(context.workflow_name),
+                    rpc_timeout=CALL,
+                )
+        except WorkflowAlreadyStartedError:
+            return  # an earlier attempt started it, and it has ended since
+        except RPCError as error:
+            raise StartRefused(error.message) from error
+
+    async def find(self, run_id: str) -> Execution | None:
+        """None when Temporal does not know the run: it never started, or it ended longer ago than Temporal keeps."""
+        try:
+            with temporal_faults():
+                found = await self._client.get_workflow_handle(run_id).describe(rpc_timeout=CALL)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        end = None if found.status is None else _ENDS.get(found.status)
+        return Execution(found.run_id, found.start_time, end, found.close_time)
+
+    async def progress(self, run_id: str) -> RunProgress | None:
+        """From the workflow itself; None when no worker answers in time."""
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            async with asyncio.timeout(PROGRESS.total_seconds()):
+                return await handle.query("progress", result_type=RunProgress, rpc_timeout=PROGRESS)
+        except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError, RuntimeError):
+            return None  # a view: the row's own steps are shown instead
+
+    async def outcome(self, run_id: str) -> tuple[Json, RunError | None]:
+        """Output and error of an execution that has ended."""
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            with temporal_faults():
+                return await handle.result(rpc_timeout=CALL), None
+        except WorkflowFailureError as failure:
+            cause = failure.cause
+            if isinstance(cause, ApplicationError):
+                step = cause.details[0] if cause.details and isinstance(cause.details[0], str) else None
+                return None, RunError(type=cause.type or "internal_error", message=cause.message, step_id=step)
+            return None, None
+
+    async def wait(self, run_id: str, seconds: float) -> bool:
+        """Whether the execution ended in time."""
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            async with asyncio.timeout(seconds):
+                await handle.result()
+        except WorkflowFailureError:
+            return True
+        except (TimeoutError, RPCError, RuntimeError):
+            return False  # the caller gets the run as it is
+        return True
+
+    async def cancel(self, run_id: str) -> bool:
+        """Ask for it. False when there is nothing open to cancel."""
+        try:
+            with temporal_faults():
+                await self._client.get_workflow_handle(run_id).cancel(rpc_timeout=CALL)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def check(self) -> None:
+        """For readiness."""
+        with temporal_faults():
+            await self._client.service_client.check_health(timeout=PROGRESS)

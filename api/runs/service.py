@@ -1,0 +1,84 @@
+"""Runs as the API offers them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from api.runs.executions import Executions
+from api.runs.mending import Mender
+from api.runs.starting import RunStarter, Trigger
+from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, StartRun
+from studio.db.engine import Database
+from studio.db.tables import RunRow
+from studio.errors import Conflict, DependencyUnavailable, NotFound
+from studio.store.event_stream import EventStream
+from studio.store.runs import RunFilter, get_run, list_runs, to_run
+
+
+class RunService:
+    def __init__(self, database: Database, executions: Executions, stream: EventStream, *, ui_root: str | None) -> None:
+        self._database = database
+        self._executions = executions
+        self._starter = RunStarter(database, executions)
+        self._mender = Mender(database, executions, stream)
+        self._ui_root = ui_root
+
+    async def start(
+        self, kind: RunKind, ref: str, project_id: str, body: StartRun, trigger: Trigger, *, wait_seconds: float
+    ) -> tuple[Run, bool]:
+        """The run, and whether it has ended."""
+        run_id = await self._starter.start(kind, ref, project_id, body, trigger)
+        if wait_seconds > 0:
+            await self._executions.wait(run_id, wait_seconds)
+            run = await self.get(run_id)
+        else:
+            run = to_run(await self._row(run_id), self._ui_root)
+        return run, run.status in FINAL_STATUSES
+
+    async def list_runs(self, chosen: RunFilter, *, limit: int, before: str | None) -> Sequence[Run]:
+        async with self._database.read() as session:
+            rows = await list_runs(session, chosen, limit=limit, before=before)
+        return [to_run(row, self._ui_root) for row in rows]
+
+    async def get(self, run_id: str) -> Run:
+        """As it is now: a run that goes on is asked for its steps, and one that Temporal ended is brought in line."""
+        row = await self._row(run_id)
+        if row.status in FINAL_STATUSES:
+            return to_run(row, self._ui_root)
+        progress, row = await asyncio.gather(self._executions.progress(run_id), self._refreshed(row))
+        if row.status in FINAL_STATUSES:
+            return to_run(row, self._ui_root)
+        return to_run(row, self._ui_root, progress)
+
+    async def cancel(self, run_id: str) -> Run:
+        """Ask the run to stop; it ends when its steps have let go."""
+        row = await self._row(run_id)
+        if row.status not in FINAL_STATUSES and not await self._executions.cancel(run_id):
+            row = await self._refreshed(row)
+            if row.status not in FINAL_STATUSES:
+                raise DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
+        if row.status in FINAL_STATUSES:
+            raise Conflict(
+                f"The run {run_id!r} has ended already: it is {row.status}.", extra={"run_status": row.status}
+            )
+        return await self.get(run_id)
+
+    async def refreshed(self, run_id: str) -> Run:
+        """The run brought in line with Temporal, without asking the worker for its steps."""
+        return to_run(await self._refreshed(await self._row(run_id)), self._ui_root)
+
+    async def _refreshed(self, row: RunRow) -> RunRow:
+        if row.status in FINAL_STATUSES:
+            return row
+        try:
+            execution = await self._executions.find(row.id)
+            changed = await self._mender.mend(row, execution)
+        except DependencyUnavailable:
+            return row  # the row is what there is to show while Temporal is away
+        return await self._row(row.id) if changed else row
+
+    async def _row(self, run_id: str) -> RunRow:
+        async with self._database.read() as session:
+            row = await get_run(session, run_id)
+        if row is None:
+            raise NotFound(f"There is no run {run_id!r}.")
+        return row

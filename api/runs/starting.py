@@ -1,0 +1,187 @@
+"""Starting a run: one row, one Temporal workflow of the same id, and at most one of both for an idempotency key.
+
+The row is committed before Temporal is asked, so that a worker always finds it. What can then go wrong:
+
+- Temporal refuses: the row goes, nothing ran.
+- It is not known whether Temporal heard us. With a key the row stays queued: the client repeats the request and the
+  same run is started again, which changes nothing if it had started. Without one the row goes; should the workflow
+  have started after all, its first activity finds no row and ends it.
+- This process dies in between: the row stays queued, and `api.runs.mending` closes it when it is next read.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.definitions.checks import invalid
+from api.definitions.service import get_definition
+from api.runs.executions import Executions, StartRefused
+from api.runs.resolving import VersionGone, resolve, unknown_version
+from studio.contracts.base import utc_now
+from studio.contracts.definitions import ResolvedDefinition
+from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
+from studio.contracts.runs import RunContext, RunKind, RunRequest, StartRun
+from studio.db.engine import Database
+from studio.db.tables import DefinitionRow, IdempotencyRow, RunRow
+from studio.errors import Conflict, DependencyUnavailable
+from studio.json_schema import check_value
+from studio.store.runs import delete_queued_run, get_run, insert_run
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What the request says beside its body."""
+
+    traceparent: str | None = None
+    idempotency_key: str | None = None
+
+    def trace(self) -> tuple[str, str | None]:
+        """Trace id and the caller's span (https://www.w3.org/TR/trace-context/); a new trace without a valid one."""
+        match = _TRACEPARENT.match(self.traceparent or "")
+        if match is None or set(match[1]) == {"0"} or set(match[2]) == {"0"}:
+            return new_trace_id(), None
+        return match[1], match[2]
+
+
+class RunStarter:
+    def __init__(self, database: Database, executions: Executions) -> None:
+        self._database = database
+        self._executions = executions
+
+    async def start(self, kind: RunKind, ref: str, project_id: str, body: StartRun, trigger: Trigger) -> str:
+        """Returns the run's id; the run is with Temporal then."""
+        async with self._database.read() as session:
+            definition = await get_definition(session, kind, ref, project_id)
+            row = await self._of_key(session, definition, body, trigger)
+            known = row is not None
+            row = row or _new_row(kind, definition, body, trigger)
+            resolved = await _resolve(session, row, body) if row.status == "queued" else None
+        if resolved is None:
+            return row.id
+        if not known:
+            errors = check_value(row.input, resolved.workflow.input_schema or {}, ["body", "input"])
+            if errors:
+                raise invalid(errors)
+            if not await self._insert(row, definition, body, trigger):
+                return await self.start(kind, ref, project_id, body, trigger)  # the same key came at the same time
+        await self._execute(row, resolved, trigger)
+        return row.id
+
+    async def _of_key(
+        self, session: AsyncSession, definition: DefinitionRow, body: StartRun, trigger: Trigger
+    ) -> RunRow | None:
+        key = trigger.idempotency_key
+        if key is None:
+            return None
+        used = await session.get(IdempotencyRow, (definition.id, key))
+        if used is None:
+            return None
+        if used.body_hash != _hash(body):
+            raise Conflict(f"The Idempotency-Key {key!r} was used with another body; it started {used.run_id}.")
+        row = await get_run(session, used.run_id)
+        if row is None:
+            raise Conflict(f"The Idempotency-Key {key!r} started {used.run_id}, which is gone. Use a new key.")
+        return row
+
+    async def _insert(self, row: RunRow, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> bool:
+        """False when the key was taken meanwhile."""
+        try:
+            async with self._database.write() as session:
+                if trigger.idempotency_key is not None:
+                    session.add(
+                        IdempotencyRow(
+                            scope=definition.id,
+                            key=trigger.idempotency_key,
+                            body_hash=_hash(body),
+                            run_id=row.id,
+                            created_at=row.created_at,
+                        )
+                    )
+                    await session.flush()
+                await insert_run(session, row)
+        except IntegrityError:
+            return False
+        return True
+
+    async def _execute(self, row: RunRow, resolved: ResolvedDefinition, trigger: Trigger) -> None:
+        try:
+            await self._executions.start(_request(row, trigger), resolved, row.pattern)
+        except StartRefused as error:
+            _log.exception("runs.start_refused", run_id=row.id)
+            await self._forget(row, trigger)
+            raise DependencyUnavailable("temporal", "Temporal refused to start the run; see the API's log.") from error
+        except DependencyUnavailable:
+            if trigger.idempotency_key is None and not await self._forget(row, trigger):
+                return  # a worker has it: it did start
+            raise
+
+    async def _forget(self, row: RunRow, trigger: Trigger) -> bool:
+        async with self._database.write() as session:
+            removed = await delete_queued_run(session, row.id)
+            if removed and trigger.idempotency_key is not None:
+                used = await session.get(IdempotencyRow, (row.definition_id, trigger.idempotency_key))
+                if used is not None:
+                    await session.delete(used)
+        return removed
+
+
+def _new_row(kind: RunKind, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> RunRow:
+    trace_id, _ = trigger.trace()
+    return RunRow(
+        id=new_id(IdPrefix.RUN),
+        kind=kind,
+        project_id=definition.project_id,
+        definition_id=definition.id,
+        definition_name=definition.name,
+        definition_version=body.version or definition.version,
+        pattern=definition.document["pattern"] if kind == "workflow" else None,
+        status="queued",
+        input=body.input,
+        session_id=body.session_id,
+        user_id=body.user_id,
+        run_metadata=dict(body.metadata),
+        trace_id=trace_id,
+        created_at=utc_now(),
+    )
+
+
+async def _resolve(session: AsyncSession, row: RunRow, body: StartRun) -> ResolvedDefinition:
+    kind = cast("RunKind", row.kind)
+    try:
+        return await resolve(session, kind, row.definition_id, row.definition_version)
+    except VersionGone:
+        raise invalid([unknown_version(kind, row.definition_name, body.version or row.definition_version)]) from None
+
+
+def _request(row: RunRow, trigger: Trigger) -> RunRequest:
+    """From the row alone, but for the caller's span: a repeated start asks for the same thing."""
+    trace_id, parent = trigger.trace()
+    return RunRequest(
+        context=RunContext(
+            run_id=row.id,
+            project_id=row.project_id,
+            workflow_name=row.definition_name,
+            workflow_version=row.definition_version,
+            trace_id=row.trace_id,
+            session_id=row.session_id,
+            user_id=row.user_id,
+        ),
+        root_span_id=derived_span_id(row.id),
+        parent_span_id=parent if trace_id == row.trace_id else None,
+        input=row.input,
+        metadata=row.run_metadata,
+    )
+
+
+def _hash(body: StartRun) -> str:
+    document = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(document).hexdigest()

@@ -1,0 +1,112 @@
+"""A finished run's events told from its row, for what the live stream lost or no longer holds. Without tokens."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from studio.contracts.base import Json
+from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent
+from studio.contracts.runs import Run, RunEnd, StepRun
+from studio.store.event_stream import bounded_event
+
+_ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_TOLD_OFFSET = 1_000_000
+"""Sub-numbers of what is told, far from those that Redis gives within a millisecond."""
+
+Seq = tuple[int, int]
+
+
+def read_seq(seq: str) -> Seq:
+    """`1712-0` as numbers that compare."""
+    milliseconds, _, number = seq.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+def closing_event(end: RunEnd) -> NewEvent:
+    return _closing(end, cast("EventType", f"run.{end.status}"))
+
+
+def _closing(end: RunEnd | Run, event_type: EventType) -> NewEvent:
+    totals = end.progress if isinstance(end, RunEnd) else end
+    data: dict[str, Json] = {
+        "status": end.status,
+        "usage": totals.usage.model_dump(),
+        "cost_usd": None if totals.cost_usd is None else str(totals.cost_usd),
+    }
+    if end.status == "succeeded":
+        data["output"] = end.output
+    if end.error is not None:
+        data["error"] = end.error.model_dump()
+    ended_at = end.ended_at or (end.started_at if isinstance(end, RunEnd) else end.created_at)
+    return NewEvent(ts=ended_at, type=event_type, data=data)
+
+
+def whole_story(run: Run, streamed: Sequence[RunEvent]) -> list[RunEvent]:
+    """Everything about a finished run: what the stream holds, and from the row what it does not.
+
+    What is added gets a `seq` made of its time, so that a reader who has seen a part goes on after it.
+    """
+    seen = {_identity(event) for event in streamed}
+    told = [event for event in _told(run) if _identity(event) not in seen]
+    if not told:
+        return list(streamed)
+    events = list(streamed)
+    last = (0, 0)
+    for number, event in enumerate(told):
+        moment = max(last[0], int(event.ts.timestamp() * 1000))
+        if event.type in FINAL_EVENTS and streamed:
+            moment = max(moment, read_seq(streamed[-1].seq)[0])
+        last = (moment, _TOLD_OFFSET + number)
+        seq = f"{last[0]}-{last[1]}"
+        events.append(RunEvent.model_validate({**bounded_event(event), "seq": seq, "run_id": run.id}))
+    return sorted(events, key=lambda event: (event.type in FINAL_EVENTS, read_seq(event.seq)))
+
+
+def _identity(event: NewEvent) -> tuple[str, str | None]:
+    """What happened, whichever attempt it was."""
+    if event.type in FINAL_EVENTS:
+        return "run.ended", None
+    if event.type in {"step.succeeded", "step.failed", "step.cancelled"}:
+        return "step.ended", event.step_id
+    return event.type, event.step_id
+
+
+def _told(run: Run) -> Iterator[NewEvent]:
+    if run.started_at is not None:
+        yield NewEvent(ts=run.started_at, type="run.started", data={"status": "running"})
+    open_blocks: list[StepRun] = []
+    now = run.started_at or run.created_at
+    for step in run.steps:
+        while open_blocks and not step.id.startswith(open_blocks[-1].id + "/"):
+            yield from _step_end(open_blocks.pop())
+        now = step.started_at or now
+        if step.status == "skipped":
+            yield NewEvent(ts=now, step_id=step.id, type="step.skipped", data={"kind": step.kind})
+        elif step.started_at is not None:
+            data: dict[str, Json] = {"kind": step.kind} | ({"name": step.name} if step.name else {})
+            yield NewEvent(ts=now, step_id=step.id, type="step.started", data=data)
+            if step.kind == "sequential":
+                open_blocks.append(step)
+            else:
+                yield from _step_end(step)
+    while open_blocks:
+        yield from _step_end(open_blocks.pop())
+    yield _closing(run, cast("EventType", f"run.{run.status}"))
+
+
+def _step_end(step: StepRun) -> Iterator[NewEvent]:
+    if step.status not in _ENDED or step.started_at is None:
+        return
+    data: dict[str, Json] = {"kind": step.kind, "duration_ms": step.duration_ms}
+    if step.error is not None:
+        data["error"] = step.error.model_dump()
+    if step.kind == "agent":
+        data |= {"usage": step.usage.model_dump(), "cost_usd": None if step.cost_usd is None else str(step.cost_usd)}
+    if step.status == "succeeded":
+        data["output"] = step.output
+    yield NewEvent(
+        ts=step.ended_at or step.started_at,
+        step_id=step.id,
+        attempt=step.attempt,
+        type=cast("EventType", f"step.{step.status}"),
+        data=data,
+    )
