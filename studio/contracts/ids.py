@@ -12,6 +12,7 @@ class IdPrefix(StrEnum):
     AGENT = "agt"
     WORKFLOW = "wf"
     PROMPT = "prm"
+    PROMOTION = "pmt"
     RUN = "run"
 
 

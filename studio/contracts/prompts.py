@@ -145,12 +145,17 @@ class _Described(PromptContent):
             raise ValueError("a prompt of type 'text' holds a 'template', not 'messages'")
         return self
 
-    def draft(self) -> VersionDraft | None:
-        """The version that this carries, if it carries one."""
+    def content(self) -> PromptContent | None:
+        """What the version that this carries holds, if it carries one."""
         if not self.has_templates():
             return None
-        fields = VersionDraft.model_fields.keys() & self.model_fields_set
-        return VersionDraft.model_validate({field: getattr(self, field) for field in fields})
+        return PromptContent(
+            engine=self.engine,
+            template=self.template,
+            messages=self.messages,
+            variables=self.variables,
+            config=self.config,
+        )
 
 
 class PromptDraft(_Described):
@@ -171,7 +176,8 @@ class PromptDocument(_Described):
     """A prompt as a file holds it. Applying makes a version if the content differs and promotes `label` to it."""
 
     kind: Literal["prompt"] = "prompt"
-    label: Name = DEFAULT_LABEL
+    label: Name | None = DEFAULT_LABEL
+    """Null promotes nothing."""
 
     @model_validator(mode="after")
     def _check_present(self) -> "PromptDocument":

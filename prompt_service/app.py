@@ -1,0 +1,45 @@
+"""The prompt engine: prompts, rendering and traces over HTTP."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import cast
+
+from fastapi import FastAPI
+
+from prompt_service.prompts import endpoints as prompts
+from prompt_service.resources import Resources, open_resources
+from prompt_service.settings import PromptSettings
+from prompt_service.traces import endpoints as traces
+from studio.web.app import create_base_app
+from studio.web.health import Check
+
+SERVICE = "prompts"
+
+
+def create_app(settings: PromptSettings) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_resources(settings) as resources:
+            app.state.resources = resources
+            yield
+
+    app = create_base_app(
+        service=SERVICE,
+        title="AI Studio prompt engine",
+        description="Prompts with immutable versions, promotion and sandboxed rendering; traces of what ran.",
+        settings=settings,
+        lifespan=lifespan,
+        checks=_checks,
+    )
+    app.include_router(prompts.router)
+    app.include_router(traces.router)
+    return app
+
+
+def _checks(app: FastAPI) -> Mapping[str, Check]:
+    resources = cast("Resources", app.state.resources)
+    return {
+        "mongo": lambda: resources.mongo.admin.command("ping"),
+        "redis": resources.cache.ping,
+        "clickhouse": lambda: resources.store.query("SELECT 1"),
+    }
