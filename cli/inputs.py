@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import orjson
 import typer
@@ -90,7 +90,7 @@ def _document(path: str) -> Json:
             raise _wrong(f"{path} must hold one document, and holds {len(documents)}.")
         return documents[0].value
     try:
-        return cast("Any", orjson.loads(text))
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _wrong(f"{path}:{error.lineno}:{error.colno}: {error.msg}") from None
 

@@ -30,6 +30,11 @@ STATUS_STYLES = {
 }
 
 
+def on_terminal() -> bool:
+    """Whether a person sees standard output as it comes. (`Console.is_terminal` also says so under FORCE_COLOR.)"""
+    return sys.stdout.isatty() and not Console().is_dumb_terminal
+
+
 def out() -> Console:
     """Standard output; highlighting of our own only."""
     return Console(highlight=False, soft_wrap=True)
@@ -56,14 +61,13 @@ def plain(data: Any) -> Json:
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """A table on a terminal; aligned columns without any cutting elsewhere. `right` names what aligns right."""
-    console = out()
-    if console.is_terminal:
+    if on_terminal():
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for name in head:
             table.add_column(name, justify="right" if name in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell, STATUS_STYLES.get(cell, "")) for cell in row))
-        console.print(table, soft_wrap=False)
+        Console(highlight=False).print(table)
         return
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]

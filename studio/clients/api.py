@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
-from pydantic import TypeAdapter
 from yarl import URL
 
 from studio.clients.http import connection_faults, raise_for_problem
@@ -21,8 +20,7 @@ PART = "workflow engine"
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=3)
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
 """The engine pings every 15 seconds."""
-_events = TypeAdapter(list[RunEvent])
-_Query = Mapping[str, str | int] | Sequence[tuple[str, str | int]]
+_Query = Mapping[str, str | int | Sequence[str]]
 
 
 class ApiClient:
@@ -56,9 +54,9 @@ class ApiClient:
 
     async def export(self, *, kinds: Sequence[str] = (), name: str | None = None, project_id: str | None = None) -> str:
         """The stored documents as YAML."""
-        query = [("kind", kind) for kind in kinds]
-        query += [(key, value) for key, value in (("name", name), ("project_id", project_id)) if value is not None]
-        return (await self._call("GET", ("export",), query)).decode()
+        narrowed = {"name": name, "project_id": project_id}
+        query = {key: value for key, value in narrowed.items() if value is not None}
+        return (await self._call("GET", ("export",), {"kind": kinds, **query})).decode()
 
     async def start_run(
         self,
@@ -77,19 +75,25 @@ class ApiClient:
     async def get_run(self, run_id: str) -> Run:
         return Run.model_validate_json(await self._call("GET", ("runs", run_id), {}))
 
-    async def list_runs(self, **filters: str | int | None) -> Page[Run]:
-        """Newest first. Filters are the query parameters of `GET /runs`; None leaves one out."""
+    async def list_runs(self, **filters: str | int | Sequence[str] | None) -> Page[Run]:
+        """Newest first. Filters are the query parameters of `GET /runs`; None leaves one out, a list means any."""
         query = {key: value for key, value in filters.items() if value is not None}
         return Page[Run].model_validate_json(await self._call("GET", ("runs",), query))
 
     async def cancel_run(self, run_id: str) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "cancel"), {}))
 
-    async def list_events(self, run_id: str, *, after: str | None = None) -> list[RunEvent]:
-        """The events so far."""
-        query = {"after": after} if after else {}
-        headers = {"Accept": "application/json"}
-        return _events.validate_json(await self._call("GET", ("runs", run_id, "events"), query, headers=headers))
+    async def list_events(self, run_id: str) -> list[RunEvent]:
+        """The events so far, from the first; of a run that has ended all of them."""
+        events: list[RunEvent] = []
+        query: dict[str, str] = {}
+        while True:
+            answer = await self._call("GET", ("runs", run_id, "events"), query, headers={"Accept": "application/json"})
+            page = Page[RunEvent].model_validate_json(answer)
+            events += page.items
+            if page.next_cursor is None:
+                return events
+            query = {"after": page.next_cursor}
 
     async def stream_events(self, run_id: str, *, after: str | None = None) -> AsyncGenerator[RunEvent, None]:
         """Events as they come, from the first or from behind `after`, until the engine closes the stream.

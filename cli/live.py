@@ -1,0 +1,163 @@
+"""A run on a terminal: what has ended stays above, what is going on moves below."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import orjson
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from cli.follow import ConnectionLost
+from cli.output import cost_text, count_text, duration_text, safe
+from cli.story import RunStory, StepStory
+from studio.contracts.base import Json, utc_now
+from studio.contracts.events import RunEvent
+
+REFRESH_SECONDS = 0.08
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+PREVIEW_LINES = 4
+"""Of a finished step's output; the whole of it is in `studio get`."""
+TAIL_CHARACTERS = 8000
+QUEUED_HINT_SECONDS = 5.0
+RESERVED_LINES = 4
+"""Of the terminal's height, for the line of totals and what surrounds it."""
+_MARKS = {
+    "succeeded": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+    "skipped": ("»", "dim"),
+    "cancelled": ("■", "yellow"),
+}
+
+
+class LiveView:
+    """Draws while it is open. Take it as `async with LiveView(console) as view` and give it what `follow` yields."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._story = RunStory()
+        self._opened = time.monotonic()
+        self._lost: str | None = None
+        # Refreshed by a task of ours: Rich's own thread would read the story while it changes.
+        self._live = Live(console=console, get_renderable=self._draw, auto_refresh=False, transient=True)
+
+    async def __aenter__(self) -> Self:
+        self._live.start()
+        self._ticker = asyncio.create_task(self._tick(), name="live-view")
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._ticker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._ticker
+        self._live.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            self._live.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    def take(self, news: RunEvent | ConnectionLost) -> None:
+        if isinstance(news, ConnectionLost):
+            self._lost = news.reason
+            return
+        self._lost = None
+        step = self._story.take(news)
+        if step is None:
+            return
+        if step.is_block and news.type == "step.started":
+            self._print(Text.assemble(_margin(step), ("▸ ", "dim"), (safe(step.title), "bold")))
+        elif step.status in _MARKS and not (step.is_block and step.status == "succeeded"):
+            self._print(*self._ended(step))
+
+    def _print(self, *lines: Text) -> None:
+        self._live.console.print(Group(*lines))
+
+    def _ended(self, step: StepStory) -> Iterable[Text]:
+        mark, style = _MARKS[step.status]
+        line = Text.assemble(_margin(step), (f"{mark} ", style), (f"{safe(step.title):<18}", "bold"))
+        facts = [step.status] if step.status in {"skipped", "cancelled"} else []
+        facts += [duration_text(step.duration_ms)] if step.duration_ms is not None and step.kind == "agent" else []
+        if step.attempt > 1:
+            facts.append(f"{step.attempt} attempts")
+        if step.usage.llm_calls:
+            facts += [count_text(step.usage.total_tokens, "token"), cost_text(step.cost_usd)]
+        yield line.append("  " + " · ".join(facts), "dim")
+        if step.error is not None and not step.is_block:
+            yield from self._quoted(step, f"{step.error.type}: {step.error.message}", "red", PREVIEW_LINES * 2)
+        elif step.status == "succeeded" and step.output is not None:
+            yield from self._quoted(step, _one_text(step.output), "dim", PREVIEW_LINES)
+
+    def _quoted(self, step: StepStory, text: str, style: str, most: int) -> Iterable[Text]:
+        """The first lines of a text, under its step."""
+        lines = self._wrapped(step, text.strip(), style)
+        hidden = len(lines) - most
+        shown = lines[: most - 1] if hidden > 0 else lines
+        yield from (_bar(step, line) for line in shown)
+        if hidden > 0:
+            yield _bar(step, Text(f"… {count_text(hidden + 1, 'more line')}", "dim italic"))
+
+    def _wrapped(self, step: StepStory, text: str, style: str) -> list[Text]:
+        width = max(self._console.width - len(_margin(step)) - 5, 20)
+        return list(Text(safe(text), style).wrap(self._console, width, tab_size=4))
+
+    def _draw(self) -> Group:
+        spinner = SPINNER[int(time.monotonic() / REFRESH_SECONDS) % len(SPINNER)]
+        running = self._story.running
+        room = max((self._console.height - RESERVED_LINES) // max(len(running), 1) - 1, 1)
+        lines = [line for step in running for line in self._running(step, spinner, room)]
+        if self._story.status is None:
+            lines.append(self._waiting(spinner))
+        elif not running and self._story.status == "running":
+            lines.append(Text.assemble((f"{spinner} ", "cyan"), ("between steps", "dim")))
+        return Group(*lines[-(self._console.height - 2) :], self._totals())
+
+    def _waiting(self, spinner: str) -> Text:
+        line = Text.assemble((f"{spinner} ", "cyan"), ("waiting for a worker to take the run up", "dim"))
+        if time.monotonic() - self._opened > QUEUED_HINT_SECONDS:
+            line.append("; `studio status` shows whether one is there", "yellow")
+        return line
+
+    def _running(self, step: StepStory, spinner: str, room: int) -> Iterable[Text]:
+        line = Text.assemble(_margin(step), (f"{spinner} ", "cyan"), (f"{safe(step.title):<18}", "bold"))
+        facts: list[str] = []
+        if step.started_at is not None:
+            facts.append(duration_text(max((utc_now() - step.started_at).total_seconds() * 1000, 0)))
+        if step.attempt > 1:
+            facts.append(f"attempt {step.attempt}")
+        if step.pieces:
+            facts.append(count_text(step.pieces, "token"))
+        yield line.append("  " + " · ".join(facts), "dim")
+        text, style = (step.text, "") if step.text.strip() else (step.thinking, "dim italic")
+        if text.strip():
+            tail = text[-TAIL_CHARACTERS:].strip("\n")
+            yield from (_bar(step, part) for part in self._wrapped(step, tail, style)[-room:])
+
+    def _totals(self) -> Text:
+        story = self._story
+        facts = [duration_text((time.monotonic() - self._opened) * 1000)]
+        if story.usage.llm_calls:
+            facts += [count_text(story.usage.total_tokens, "token"), cost_text(story.cost_usd)]
+        line = Text("  " + " · ".join(facts), "dim", no_wrap=True, overflow="ellipsis")
+        if self._lost is not None:
+            return line.append(" · connection lost, reconnecting (the run goes on)", "yellow")
+        return line.append(" · Ctrl-C detaches, the run goes on")
+
+
+def _margin(step: StepStory) -> str:
+    return "  " * step.depth
+
+
+def _bar(step: StepStory, line: Text) -> Text:
+    return Text.assemble(_margin(step), ("  │ ", "dim"), line)
+
+
+def _one_text(value: Json) -> str:
+    """Text as it is, everything else as JSON on one line."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

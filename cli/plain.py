@@ -1,0 +1,110 @@
+"""A run as lines: for logs, pipes and everything that is not a terminal."""
+
+from types import TracebackType
+from typing import Self
+
+import typer
+
+from cli.follow import ConnectionLost
+from cli.output import cost_text, count_text, duration_text, safe
+from cli.story import cost_of, error_of, usage_of
+from studio.contracts.events import RunEvent
+
+LINE_CHARACTERS = 120
+"""Longer lines of a model's text are broken between words."""
+QUIET_LINES = frozenset({"usage"})
+
+
+class PlainView:
+    """One line an event; a model's text by lines, each under the name of its step."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], str] = {}
+        """Text of (step, kind) that has not ended its line."""
+        self._lost = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for path, kind in list(self._open):
+            self._flush(path, kind)
+
+    def take(self, news: RunEvent | ConnectionLost) -> None:
+        if isinstance(news, ConnectionLost):
+            if not self._lost:
+                _write("connection lost, reconnecting")
+            self._lost = True
+            return
+        if self._lost:
+            _write("connected again")
+            self._lost = False
+        if news.type in {"token", "thinking"}:
+            self._text(news)
+        elif news.type not in QUIET_LINES:
+            self._state(news)
+
+    def _text(self, event: RunEvent) -> None:
+        path = event.step_id or ""
+        place = (path, event.type)
+        other = (path, "thinking" if event.type == "token" else "token")
+        if other in self._open:
+            self._flush(*other)
+        *lines, rest = (self._open.get(place, "") + str(event.data.get("text", ""))).split("\n")
+        for line in lines:
+            self._say(path, event.type, line)
+        while len(rest) > LINE_CHARACTERS:
+            cut = rest.rfind(" ", 1, LINE_CHARACTERS)
+            cut = cut if cut > 0 else LINE_CHARACTERS
+            self._say(path, event.type, rest[:cut])
+            rest = rest[cut:].removeprefix(" ")
+        self._open[place] = rest
+
+    def _flush(self, path: str, kind: str) -> None:
+        if rest := self._open.pop((path, kind), ""):
+            self._say(path, kind, rest)
+
+    def _say(self, path: str, kind: str, line: str) -> None:
+        mark = "~" if kind == "thinking" else "|"
+        _write(f"{path} {mark} {safe(line)}".rstrip())
+
+    def _state(self, event: RunEvent) -> None:
+        path = event.step_id
+        for kind in ("thinking", "token"):
+            self._flush(path or "", kind)
+        clock = event.ts.astimezone().strftime("%H:%M:%S")
+        what = event.type.partition(".")[2].replace("_", " ")
+        if path is None:
+            _write(f"{clock} run {what}{_details(event)}")
+        else:
+            _write(f"{clock} {path} {what}{_details(event)}")
+
+
+def _details(event: RunEvent) -> str:
+    data = event.data
+    match event.type:
+        case "step.started":
+            name = data.get("name")
+            return f" ({data.get('kind')}{', ' + safe(str(name)) if name else ''})"
+        case "step.retrying":
+            superseded = data.get("superseded_attempt", event.attempt - 1)
+            return f": attempt {event.attempt}; what attempt {superseded} wrote above no longer counts"
+        case "step.skipped":
+            return f": {safe(str(data.get('when')))} is false"
+        case _:
+            took = f" in {duration_text(data['duration_ms'])}" if data.get("duration_ms") is not None else ""
+            error = error_of(data)
+            return took + _spent(event) + (f": {error.type}: {safe(error.message)}" if error else "")
+
+
+def _spent(event: RunEvent) -> str:
+    usage = usage_of(event.data)
+    if not usage.llm_calls:
+        return ""
+    return f", {count_text(usage.total_tokens, 'token')}, {cost_text(cost_of(event.data))}"
+
+
+def _write(line: str) -> None:
+    typer.echo(line)

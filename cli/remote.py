@@ -1,0 +1,96 @@
+"""Calls to the services: one event loop a command, and every failure as a message and an exit code."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.text import Text
+
+from cli.output import err, safe
+from cli.settings import load_cli_settings
+from studio.clients.api import ApiClient
+from studio.clients.prompts import PromptClient
+from studio.errors import DependencyUnavailable, FieldError, SettingsError, StudioError
+
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+"""What shells say of a command that Ctrl-C ended."""
+
+ResultT = TypeVar("ResultT")
+
+
+def with_api(work: Callable[[ApiClient], Awaitable[ResultT]]) -> ResultT:
+    """Run `work` against the workflow engine.
+
+    Raises `typer.Exit` when it fails and `KeyboardInterrupt` on Ctrl-C; what is no failure of a service passes through.
+    """
+    with _reported():
+        url = load_cli_settings().api_url
+
+        async def run() -> ResultT:
+            async with ApiClient(url) as api:
+                return await work(api)
+
+        with _unreachable("the workflow engine", url, "STUDIO_API_URL"):
+            return asyncio.run(run())
+
+
+def with_prompts(work: Callable[[PromptClient], Awaitable[ResultT]]) -> ResultT:
+    """Run `work` against the prompt engine, likewise."""
+    with _reported():
+        url = load_cli_settings().prompt_url
+
+        async def run() -> ResultT:
+            async with PromptClient(url) as prompts:
+                return await work(prompts)
+
+        with _unreachable("the prompt engine", url, "STUDIO_PROMPT_URL"):
+            return asyncio.run(run())
+
+
+@contextmanager
+def _unreachable(service: str, url: str, variable: str) -> Generator[None]:
+    try:
+        yield
+    except DependencyUnavailable as error:
+        if error.dependency in service:
+            _no_answer(f"{service} does not answer at {url}", variable)
+        fail(f"{error.detail} ({service} at {url} says so.)", "`studio status` shows every part.", code=UNREACHABLE)
+    except ValidationError:
+        _no_answer(f"what answers at {url} is not {service} of this version", variable)
+
+
+def _no_answer(message: str, variable: str) -> NoReturn:
+    advice = f"`studio up` starts a local stack, `studio status` shows it; {variable} points to another one."
+    fail(f"{message}.", advice, code=UNREACHABLE)
+
+
+@contextmanager
+def _reported() -> Generator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        fail(error.detail, code=USAGE)
+    except StudioError as error:
+        fail(error.detail, *_field_lines(error.errors))
+
+
+def _field_lines(errors: Sequence[FieldError]) -> list[str]:
+    """One error is in the message already."""
+    if len(errors) < 2:
+        return [error.hint for error in errors if error.hint]
+    return [f"{'.'.join(map(str, error.loc))}: {error.msg}" for error in errors]
+
+
+def fail(message: str, *advice: str, code: int = FAILED) -> NoReturn:
+    """Say on standard error what went wrong and what to do, and end the command."""
+    console = err()
+    console.print(Text.assemble(("error: ", "bold red"), safe(message)))
+    for line in advice:
+        console.print(Text(f"  {safe(line)}"))
+    raise typer.Exit(code)

@@ -1,0 +1,148 @@
+"""What a run's events tell: folded into the steps as they stand, for the views to draw."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from studio.contracts.base import Json
+from studio.contracts.events import RunEvent
+from studio.contracts.runs import RunError, RunStatus, RunUsage, StepStatus
+
+_STEP_STATUSES: dict[str, StepStatus] = {
+    "step.started": "running",
+    "step.retrying": "running",
+    "step.succeeded": "succeeded",
+    "step.failed": "failed",
+    "step.skipped": "skipped",
+    "step.cancelled": "cancelled",
+}
+
+
+@dataclass
+class StepStory:
+    """One step. `text` and `thinking` are what the current attempt has written so far."""
+
+    path: str
+    kind: str = "agent"
+    name: str | None = None
+    status: StepStatus = "running"
+    attempt: int = 1
+    started_at: datetime | None = None
+    duration_ms: int | None = None
+    usage: RunUsage = field(default_factory=RunUsage)
+    cost_usd: Decimal | None = None
+    output: Json = None
+    error: RunError | None = None
+    text: str = ""
+    thinking: str = ""
+    pieces: int = 0
+    """How many `token` events the text came in."""
+
+    @property
+    def title(self) -> str:
+        return self.name or self.path.rpartition("/")[2]
+
+    @property
+    def depth(self) -> int:
+        return self.path.count("/")
+
+    @property
+    def is_block(self) -> bool:
+        return self.kind == "sequential"
+
+    def take(self, event: RunEvent) -> None:
+        data = event.data
+        match event.type:
+            case "token":
+                self.text += str(data.get("text", ""))
+                self.pieces += 1
+            case "thinking":
+                self.thinking += str(data.get("text", ""))
+            case "step.retrying":
+                self.text, self.thinking, self.pieces = "", "", 0
+                self.attempt = event.attempt
+            case _ if event.type in _STEP_STATUSES:
+                self._take_state(event)
+            case _:
+                pass
+
+    def _take_state(self, event: RunEvent) -> None:
+        data = event.data
+        self.status = _STEP_STATUSES[event.type]
+        self.kind = str(data.get("kind", self.kind))
+        self.name = data.get("name") or self.name
+        if self.status == "running":
+            self.started_at = event.ts
+            return
+        self.attempt = event.attempt
+        self.duration_ms = data.get("duration_ms")
+        self.usage = usage_of(data)
+        self.cost_usd = cost_of(data)
+        self.output = data.get("output")
+        self.error = error_of(data)
+
+
+@dataclass
+class RunStory:
+    """A run as far as its events have come. `status` is None until the first one."""
+
+    status: RunStatus | None = None
+    started_at: datetime | None = None
+    steps: dict[str, StepStory] = field(default_factory=dict[str, StepStory])
+    """By path, in the order in which they were reached."""
+
+    def take(self, event: RunEvent) -> StepStory | None:
+        """Fold one event; returns the step that it is about."""
+        if event.step_id is None:
+            self._take_run(event)
+            return None
+        step = self.steps.setdefault(event.step_id, StepStory(event.step_id))
+        step.take(event)
+        return step
+
+    def _take_run(self, event: RunEvent) -> None:
+        match event.type:
+            case "run.started":
+                self.status, self.started_at = "running", event.ts
+            case "run.succeeded":
+                self.status = "succeeded"
+            case "run.failed":
+                self.status = "failed"
+            case "run.cancelled":
+                self.status = "cancelled"
+            case "run.terminated":
+                self.status = "terminated"
+            case "run.timed_out":
+                self.status = "timed_out"
+            case _:
+                pass
+
+    @property
+    def running(self) -> list[StepStory]:
+        """The steps at work, blocks left out."""
+        return [step for step in self.steps.values() if step.status == "running" and not step.is_block]
+
+    @property
+    def usage(self) -> RunUsage:
+        total = RunUsage()
+        for step in self.steps.values():
+            total = total.plus(step.usage)
+        return total
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        costs = [step.cost_usd for step in self.steps.values() if step.cost_usd is not None]
+        return sum(costs, Decimal(0)) if costs else None
+
+
+def usage_of(data: dict[str, Json]) -> RunUsage:
+    return RunUsage.model_validate(data["usage"]) if data.get("usage") else RunUsage()
+
+
+def cost_of(data: dict[str, Json]) -> Decimal | None:
+    cost = data.get("cost_usd")
+    return None if cost is None else Decimal(str(cost))
+
+
+def error_of(data: dict[str, Json]) -> RunError | None:
+    return RunError.model_validate(data["error"]) if data.get("error") else None
