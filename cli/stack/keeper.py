@@ -84,6 +84,7 @@ class PartKeeper:
             child.terminate()
             await asyncio.wait([ended], timeout=STOP_SECONDS)
         if not ended.done():
+            self._say(f"{self.part.name} did not stop within {STOP_SECONDS:g} s; killing it")
             child.kill()
         await ended
         self._forget(child)
@@ -115,19 +116,20 @@ class PartKeeper:
 
     async def _watch(self, pid: int | None) -> None:
         limit = EXTERNAL_SECONDS if self.part.external else START_SECONDS
-        deadline = time.monotonic() + limit
+        began = time.monotonic()
         while True:
             try:
                 fact = await ask(self.part.probe, pid)
             except NotReady as reason:
-                if not self.ready.is_set() and time.monotonic() > deadline:
+                if not self.ready.is_set() and time.monotonic() > began + limit:
                     raise self._never_ready(str(reason), limit) from None
                 if self.state.ready:
                     self._say(f"{self.part.name} is not ready: {reason}")
                 self._set(ready=False, detail=str(reason))
             else:
                 if not self.state.ready:
-                    self._say(f"{self.part.name} is ready: {self.part.address}")
+                    self._say(f"{self.part.name} is ready: {self.part.address} ({time.monotonic() - began:.1f} s)")
+                    began = time.monotonic()
                 self._set(ready=True, detail=fact or None)
                 self.ready.set()
             await asyncio.sleep(_WATCH_PAUSE_SECONDS if self.state.ready else _STARTING_PAUSE_SECONDS)

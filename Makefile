@@ -1,0 +1,65 @@
+# Needs only Python 3.11 or newer, make and git: everything else comes from the package index that pip is set up for.
+
+PYTHON ?= python3
+UV_BIN := .uv/bin/uv
+BIN := .venv/bin
+STAMP := .venv/.installed
+LOCK := --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
+
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: help install up demo test lint types check bench lock clean
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: $(STAMP) ## Install everything into .venv
+
+up: install ## Start the embedded stack; Ctrl-C stops it
+	@$(BIN)/studio up
+
+demo: install ## Start the stack, run the example on the local model and leave it up until Ctrl-C
+	@$(BIN)/python -m cli.demo
+
+test: install ## Run every test
+	$(BIN)/pytest
+
+lint: install ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## Check types
+	$(BIN)/basedpyright
+
+check: lint types ## Check style, types and who may import whom
+	$(BIN)/lint-imports --no-cache
+
+bench: install ## Measure against the floors; results go to bench/results
+	$(BIN)/python -m bench
+
+lock: $(UV_BIN) ## Pin what pyproject.toml asks for in requirements/; UPGRADE=1 takes the newest versions
+	$(UV_BIN) pip compile $(LOCK) pyproject.toml -o requirements/runtime.txt $(if $(UPGRADE),--upgrade)
+	$(UV_BIN) pip compile $(LOCK) pyproject.toml --extra embedded -o requirements/embedded.txt $(if $(UPGRADE),--upgrade)
+	$(UV_BIN) pip compile $(LOCK) pyproject.toml --extra embedded --group dev -o requirements/dev.txt $(if $(UPGRADE),--upgrade)
+	echo 'uv>=0.8' | $(UV_BIN) pip compile $(LOCK) --no-annotate - -o requirements/uv.txt $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove what make made; the stack's data in .studio stays
+	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(UV_BIN): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.12 install" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) lacks venv and pip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@rm -rf .uv
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(STAMP): $(UV_BIN) requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(UV_BIN) venv --quiet --python $(PYTHON) .venv
+	$(UV_BIN) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV_BIN) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
