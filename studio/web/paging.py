@@ -23,7 +23,7 @@ def encode_cursor(*keys: str | int) -> str:
 def decode_cursor(cursor: str, size: int) -> list[str | int]:
     """The `size` sort keys inside a cursor. Raises `InvalidInput` for anything that we did not make."""
     try:
-        keys: Any = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        keys: Any = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
         keys = None
     values = cast("list[Any]", keys) if isinstance(keys, list) else []
