@@ -73,6 +73,9 @@ class LiveView:
             return
         if step.is_block and news.type == "step.started":
             self._print(Text.assemble(_margin(step), ("▸ ", "dim"), (safe(step.title), "bold")))
+        elif news.type == "step.retrying":
+            again = f"attempt {step.attempt}: what attempt {step.attempt - 1} had written no longer counts"
+            self._print(Text.assemble(_margin(step), ("↻ ", "yellow"), (f"{safe(step.title):<18}  ", "bold"), again))
         elif step.status in _MARKS and not (step.is_block and step.status == "succeeded"):
             self._print(*self._ended(step))
 

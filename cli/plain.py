@@ -95,7 +95,7 @@ def _details(event: RunEvent) -> str:
             return f": {safe(str(data.get('when')))} is false"
         case _:
             took = f" in {duration_text(data['duration_ms'])}" if data.get("duration_ms") is not None else ""
-            error = error_of(data)
+            error = error_of(data) if event.type != "run.cancelled" else None
             return took + _spent(event) + (f": {error.type}: {safe(error.message)}" if error else "")
 
 

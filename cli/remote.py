@@ -1,7 +1,7 @@
 """Calls to the services: one event loop a command, and every failure as a message and an exit code."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
@@ -77,14 +77,14 @@ def _reported() -> Generator[None]:
     except SettingsError as error:
         fail(error.detail, code=USAGE)
     except StudioError as error:
-        fail(error.detail, *_field_lines(error.errors))
+        if error.errors:
+            fail(f"{error.title.lower()}:", *(_field_line(one) for one in error.errors))
+        fail(error.detail)
 
 
-def _field_lines(errors: Sequence[FieldError]) -> list[str]:
-    """One error is in the message already."""
-    if len(errors) < 2:
-        return [error.hint for error in errors if error.hint]
-    return [f"{'.'.join(map(str, error.loc))}: {error.msg}" for error in errors]
+def _field_line(error: FieldError) -> str:
+    place = ".".join(str(part) for part in error.loc if part not in {"body", "query"})
+    return f"{place}: {error.msg}" if place else error.msg
 
 
 def fail(message: str, *advice: str, code: int = FAILED) -> NoReturn:

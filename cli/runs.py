@@ -24,7 +24,7 @@ from studio.clients.api import ApiClient
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.durations import parse_duration
 from studio.contracts.events import RunEvent
-from studio.contracts.runs import Run, RunKind, RunStatus, StartRun
+from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunStatus, StartRun
 from studio.errors import DependencyUnavailable
 
 commands = typer.Typer()
@@ -173,24 +173,29 @@ async def _watch(api: ApiClient, run_id: str, view: View | None, limit: timedelt
                     view.take(news)
         return await read_run(api, run_id), "ended"
     except TimeoutError:
-        return await api.get_run(run_id), "timed out"
+        return await _stopped(api, run_id, "timed out")
     except DependencyUnavailable:
         err().print(Text(f"Contact is lost. The run goes on; `studio events {run_id} -f` watches it again.", "yellow"))
         raise
     except asyncio.CancelledError:  # Ctrl-C ends the watching, not the run
-        return await api.get_run(run_id), "detached"
+        return await _stopped(api, run_id, "detached")
+
+
+async def _stopped(api: ApiClient, run_id: str, why: Watched) -> tuple[Run, Watched]:
+    run = await api.get_run(run_id)
+    return run, "ended" if run.status in FINAL_STATUSES else why
 
 
 def _exit_as(run: Run, watched: Watched) -> None:
     """End the command with the run's outcome."""
     if watched == "ended":
         raise typer.Exit(0 if run.status == "succeeded" else FAILED)
-    reason = "Not watching any more" if watched == "detached" else "The time for watching is over"
+    reason = "Detached" if watched == "detached" else "Watched long enough"
     console = err()
-    console.print(Text(f"{reason}; the run is {run.status} and goes on without this command.", "yellow"))
-    console.print(Text(f"  watch it again   studio events {run.id} -f"))
-    console.print(Text(f"  see how it ended studio get {run.id}"))
-    console.print(Text(f"  cancel it        studio cancel {run.id}"))
+    console.print(Text(f"{reason}. The run goes on ({run.status}).", "yellow"))
+    console.print(Text(f"  watch it   studio events {run.id} -f"))
+    console.print(Text(f"  look at it studio get {run.id}"))
+    console.print(Text(f"  cancel it  studio cancel {run.id}"))
     raise typer.Exit(INTERRUPTED if watched == "detached" else FAILED)
 
 
