@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -57,6 +57,9 @@ async def list_runs(
 ) -> Sequence[RunRow]:
     """Newest first; `before` is the id after which the page begins."""
     query = _filtered(select(RunRow), chosen).order_by(RunRow.id.desc()).limit(limit)
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    for key, value in chosen.metadata.items():
+        query = query.where(_has_metadata(key, value, sqlite=sqlite))
     if before is not None:
         query = query.where(RunRow.id < before)
     return (await session.scalars(query)).all()
@@ -75,9 +78,15 @@ def _filtered(query: Select[RunRow], chosen: RunFilter) -> Select[RunRow]:
         query = query.where(RunRow.created_at > chosen.created_after)
     if chosen.created_before is not None:
         query = query.where(RunRow.created_at < chosen.created_before)
-    for key, value in chosen.metadata.items():
-        query = query.where(RunRow.run_metadata[key].as_string() == value)
     return query
+
+
+def _has_metadata(key: str, value: str, *, sqlite: bool) -> ColumnElement[bool]:
+    if not sqlite:
+        return RunRow.run_metadata[key].as_string() == value
+    # SQLite's JSON paths cannot name a key that holds a quote.
+    entry = func.json_each(RunRow.run_metadata).table_valued("key", "value")
+    return select(1).select_from(entry).where(entry.c.key == key, entry.c.value == value).exists()
 
 
 def _of_definition(query: Select[RunRow], kind: RunKind, ref: str) -> Select[RunRow]:

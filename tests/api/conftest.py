@@ -1,10 +1,18 @@
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.ids import IdPrefix, new_id
 from tests.support.databases import postgres_database, sqlite_database
-from tests.support.services import RunningApi, api_settings, serving_api
+from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
+from tests.support.scripted_upstream import ScriptedUpstream
+from tests.support.services import SECRET_KEY, RunningApi, api_settings, serving_api
+from tests.support.span_sink import SpanSink
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -18,4 +26,59 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def api(tmp_path: Path, database_url: str) -> AsyncGenerator[RunningApi]:
     """Over SQL alone: Temporal, Redis and the prompt engine are away."""
     async with serving_api(api_settings(tmp_path, database_url=database_url)) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Live:
+    """The API, with the engine (whose worker runs unless a test asks for none) on the same database and task queue."""
+
+    api: RunningApi
+    engine: Engine
+
+    @property
+    def upstream(self) -> ScriptedUpstream:
+        return self.engine.upstream
+
+    async def workflow(self, *steps: JsonObject, name: str = "test", **fields: Json) -> JsonObject:
+        document = {"name": name, "pattern": "sequential", "steps": list(steps), **fields}
+        return (await self.api.post("/workflows", document)).ok(201)
+
+    async def start(self, **body: Json) -> str:
+        """A run of the workflow `test`; its id."""
+        return (await self.api.post("/workflows/test/runs", body)).ok(202)["id"]
+
+
+@asynccontextmanager
+async def open_live(
+    folder: Path, temporal_address: str, redis_url: str, database_url: str, *, worker: bool = True
+) -> AsyncGenerator[Live]:
+    async with SpanSink() as spans, scripted_llm_engine(spans.url) as (llm_url, upstream):
+        shared: dict[str, Any] = {
+            "temporal_address": temporal_address,
+            "redis_url": redis_url,
+            "database_url": database_url,
+            "secret_keys": [SECRET_KEY],
+            "prompt_url": spans.url,
+            "temporal_task_queue": new_id(IdPrefix.RUN),
+        }
+        settings = worker_settings(folder, llm_url=llm_url, **shared)
+        async with (
+            open_engine(settings, upstream, spans, worker=worker) as engine,
+            serving_api(api_settings(folder, temporal_ui_url="http://ui", **shared), migrated=False) as api,
+        ):
+            yield Live(api, engine)
+
+
+@pytest.fixture
+async def live(tmp_path: Path, temporal_address: str, redis_url: str, database_url: str) -> AsyncGenerator[Live]:
+    async with open_live(tmp_path, temporal_address, redis_url, database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def idle(tmp_path: Path, temporal_address: str, redis_url: str) -> AsyncGenerator[Live]:
+    """No worker: runs stay queued."""
+    url = sqlite_database(tmp_path)
+    async with open_live(tmp_path, temporal_address, redis_url, url, worker=False) as running:
         yield running
