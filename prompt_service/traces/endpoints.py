@@ -112,7 +112,9 @@ def _wrong_body(place: list[str | int], message: str) -> InvalidInput:
 
 @router.get("/traces", openapi_extra=_query_docs())
 async def list_traces(request: Request) -> Page[TraceSummary]:
-    """Newest first. One span of a trace must meet all filters; costs and durations are the whole trace's."""
+    """Newest first. Session, user, run and workflow may be any span's of a trace, cost and duration are the whole
+    trace's; one span must meet all other filters together.
+    """
     resources = get_resources(request)
     asked, metadata = _asked(request)
     now = datetime.now(UTC)

@@ -18,7 +18,8 @@ from studio.errors import NotFound
 
 MAX_DEPTH = 100
 """Of a trace's tree: JSON readers give up on deeper documents."""
-_EXACT = ("session_id", "user_id", "run_id", "agent", "model", "kind", "status", "workflow_name")
+_OF_TRACE = ("session_id", "user_id", "run_id", "workflow_name")
+_OF_SPAN = ("agent", "model", "kind", "status")
 _MICROS = "toUnixTimestamp64Micro"
 _DURATION = f"({_MICROS}(max(greatest(started_at, ended_at))) - {_MICROS}(min(started_at))) / 1000"
 _UNPRICED = "kind IN ('llm', 'embedding') AND cost_usd IS NULL"
@@ -39,13 +40,17 @@ _ROOT = "tuple(parent_span_id IS NOT NULL, started_at, span_id)"
 
 @dataclass(frozen=True, slots=True)
 class TraceFilter:
-    """One span must meet all of these but the last two, which are the whole trace's; None asks for nothing."""
+    """None asks for nothing. Session, user, run and workflow may be any span's of the trace; cost and duration are the
+    whole trace's; one span must meet all others together.
+    """
 
     project_id: str | None = None
     session_id: str | None = None
     user_id: str | None = None
     run_id: str | None = None
     workflow_name: str | None = None
+    min_cost: Decimal | None = None
+    min_duration_ms: float | None = None
     agent: str | None = None
     prompts: tuple[str, ...] | None = None
     """Ids and names: senders know a prompt by either."""
@@ -56,8 +61,6 @@ class TraceFilter:
     tag: str | None = None
     text: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    min_cost: Decimal | None = None
-    min_duration_ms: float | None = None
 
 
 class TraceQueries:
@@ -83,6 +86,11 @@ class TraceQueries:
             scope += " AND project_id = {project_id:String}"
             parameters["project_id"] = wanted.project_id
         having = [f"countIf({' AND '.join(conditions)}) > 0"] if conditions else []
+        for name in _OF_TRACE:
+            value = getattr(wanted, name)
+            if value is not None:
+                having.append(f"countIf({name} = {{{name}:String}}) > 0")
+                parameters[name] = value
         if wanted.min_cost is not None:
             having.append("sum(ifNull(cost_usd, toDecimal128(0, 12))) >= toDecimal128({min_cost:String}, 12)")
             parameters["min_cost"] = format(wanted.min_cost, "f")
@@ -111,8 +119,8 @@ ORDER BY first_micros DESC, trace_id DESC LIMIT {{limit:UInt32}}""",
 SELECT trace_id, {_TOTALS},
   argMin(tuple(name, kind, status, project_id, session_id, user_id, run_id, workflow_name, workflow_version,
     tags, metadata, input_preview, output_preview), {_ROOT}) AS root,
-  arraySort(groupUniqArray(100)(assumeNotNull(model))) AS models,
-  arraySort(groupUniqArray(100)(assumeNotNull(agent))) AS agents
+  arraySort(groupUniqArrayIf(100)(assumeNotNull(model), model IS NOT NULL)) AS models,
+  arraySort(groupUniqArrayIf(100)(assumeNotNull(agent), agent IS NOT NULL)) AS agents
 FROM (SELECT * FROM spans WHERE trace_id IN {{ids:Array(String)}} {_ONCE}) GROUP BY trace_id""",
             {"ids": trace_ids},
         )
@@ -162,7 +170,7 @@ ORDER BY s.started_at, s.span_id SETTINGS join_use_nulls = 1""",
 def _conditions(wanted: TraceFilter) -> tuple[list[str], dict[str, Any]]:
     conditions: list[str] = []
     parameters: dict[str, Any] = {}
-    for name in _EXACT:
+    for name in _OF_SPAN:
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(f"{name} = {{{name}:String}}")

@@ -1,5 +1,6 @@
 """A typed client of the prompt engine."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -73,7 +74,7 @@ class PromptClient:
 
     async def _call(self, method: str, path: Sequence[str], query: _Query, body: Any = None) -> bytes:
         url = URL("/".join((self._base, *(quote(part, safe=":") for part in path))), encoded=True).with_query(query)
-        data = None if body is None else orjson.dumps(body)
+        data = None if body is None else io.BytesIO(orjson.dumps(body))
         headers = None if body is None else {"Content-Type": "application/json"}
         async with (
             connection_faults(PART),

@@ -5,7 +5,7 @@ A prompt's document is `kind: prompt` and the fields of `POST /api/v1/prompts`.
 
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 
 from studio.contracts.base import Contract, Identifier, JsonObject, Name, Timestamp
 
@@ -26,6 +26,10 @@ class TextMessage(Contract):
     role: Literal["system", "developer", "user", "assistant"]
     content: str
     name: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_null(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {field: value for field, value in dump(self).items() if value is not None}
 
 
 class PlaceholderMessage(Contract):
