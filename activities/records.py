@@ -74,6 +74,7 @@ def _step_span(step: StepRun, request: RecordEndRequest, shared: dict[str, Any])
         name=step.name or step.id,
         kind="agent" if step.kind == "agent" else "step",
         step_id=step.id,
+        agent=step.agent,
         output=step.output,
         started_at=started,
         ended_at=step.ended_at or request.end.ended_at,

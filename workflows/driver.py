@@ -104,7 +104,7 @@ class Driver:
         agent = command.step.agent
         if isinstance(agent, str):
             return self._definition.agents[agent]
-        return ResolvedAgent(name=command.step.name or command.step.id, spec=agent)
+        return ResolvedAgent(name=command.step.id, spec=agent)
 
     def _context(self, command: RunAgent, agent: ResolvedAgent) -> StepContext:
         run = self._request.context

@@ -58,6 +58,9 @@ class Usage(Contract):
     reasoning_tokens: int = Field(default=0, ge=0)
 
 
+_TOTALS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
 def read_usage(raw: Json) -> Usage | None:
     """Read a `usage` object in either spelling of its field names; None when it names no tokens at all.
 
@@ -74,6 +77,9 @@ def read_usage(raw: Json) -> Usage | None:
         return None
     prompt = prompt if prompt is not None else max(0, (total or 0) - (completion or 0))
     completion = completion or 0
+    total = total if total is not None else prompt + completion
+    if usage.keys() <= _TOTALS:
+        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
     inside_prompt = _details(usage, "prompt_tokens_details", "input_tokens_details")
     inside_completion = _details(usage, "completion_tokens_details", "output_tokens_details")
     cached = _count(inside_prompt, "cached_tokens")
@@ -83,10 +89,10 @@ def read_usage(raw: Json) -> Usage | None:
     if cache_write is None:
         cache_write = _count(usage, "cache_creation_input_tokens") or 0
     audio = (_count(inside_prompt, "audio_tokens") or 0) + (_count(inside_completion, "audio_tokens") or 0)
-    return Usage.model_construct(
+    return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=total if total is not None else prompt + completion,
+        total_tokens=total,
         cached_tokens=cached,
         cache_write_tokens=cache_write,
         audio_tokens=audio,
@@ -153,7 +159,7 @@ class CallContext(Contract):
         return headers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolCallFragment:
     """A piece of a tool call: `id` and `name` come with its first piece, `arguments` grow piece by piece."""
 
@@ -163,7 +169,7 @@ class ToolCallFragment:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one, and there is one a token
 class ChatDelta:
     """One event of a streamed answer (its first choice). Usage and cost come with one of the last events."""
 
@@ -230,6 +236,9 @@ class ChatAssembly:
         self.usage: Usage | None = None
         self.cost_usd: Decimal | None = None
         self.model: str | None = None
+
+    def add_text(self, text: str) -> None:
+        self._text.append(text)
 
     def add(self, delta: ChatDelta) -> None:
         if delta.text:

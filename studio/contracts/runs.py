@@ -51,6 +51,8 @@ class StepRun(Contract):
     id: str
     kind: StepKind
     name: str | None = None
+    agent: str | None = None
+    """The agent's name; the step's id for one written inline."""
     status: StepStatus = "pending"
     attempt: int = 1
     started_at: Timestamp | None = None

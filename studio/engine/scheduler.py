@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import AgentStep, SequentialStep, TransformStep
+from studio.contracts.definitions import AgentStep, SequentialStep, Step, TransformStep
 from studio.contracts.events import EventType, NewEvent
 from studio.contracts.runs import RunError, RunStatus, StepRun
 from studio.engine.plan import ROOT, Plan, PlanNode
@@ -105,7 +105,7 @@ class _Turn:
     def _start(self, node: PlanNode) -> str | None:
         """Reach a step. Returns the block in which to go on at once, or None when there is something to wait for."""
         path, step = node.path, node.step
-        run = StepRun(id=path, kind=node.kind, name=step.name)
+        run = StepRun(id=path, kind=node.kind, name=step.name, agent=_agent_name(step))
         try:
             if not self._wanted(step.when):
                 self.state.steps[path] = run.model_copy(update={"status": "skipped"})
@@ -169,7 +169,7 @@ class _Turn:
 
     def _open(self, step: StepRun, given: Json) -> None:
         self.state.steps[step.id] = step.model_copy(update={"status": "running", "started_at": self.at})
-        data = {"kind": step.kind, "name": step.name, "input": given}
+        data = {"kind": step.kind, "name": step.name, "agent": step.agent, "input": given}
         self._publish("step.started", step.id, {key: value for key, value in data.items() if value is not None})
 
     def _close(self, step: StepRun, status: RunStatus, **changes: Any) -> None:
@@ -242,6 +242,12 @@ class _Turn:
     def _publish(self, event_type: EventType, path: str | None, data: dict[str, Json], attempt: int = 1) -> None:
         event = NewEvent(ts=self.at, step_id=path, attempt=attempt, type=event_type, data=data)
         self.commands.append(Publish(event))
+
+
+def _agent_name(step: Step) -> str | None:
+    if not isinstance(step, AgentStep):
+        return None
+    return step.agent if isinstance(step.agent, str) else step.id
 
 
 def _money(cost: Any) -> str | None:
