@@ -37,10 +37,9 @@ def up(
 
     Example: studio up --port-base 9000 --detach
     """
-    from cli.stack.keeper import StartFailed
-    from cli.stack.plan import PART_NAMES
-    from cli.stack.up import UpOptions, up_detached
-    from cli.stack.up import up as run_stack
+    from cli.stack.detached import UpOptions, up_detached
+    from cli.stack.failures import StartFailed
+    from cli.stack.ports import PART_NAMES
 
     parts = only or []
     unknown = [part for part in parts if part not in PART_NAMES]
@@ -50,6 +49,8 @@ def up(
     console = Console()
     try:
         if not detach:
+            from cli.stack.up import up as run_stack
+
             run_stack(options, console)
             return
         state = up_detached(options, console)
@@ -164,7 +165,7 @@ def _folder(data: Path | None) -> DataFolder:
 
 def _fail(error: Exception) -> NoReturn:
     from cli.remote import FAILED, USAGE, fail
-    from cli.stack.keeper import StartFailed
+    from cli.stack.failures import StartFailed
 
     if isinstance(error, StartFailed):
         fail(str(error), code=error.exit_code)

@@ -19,9 +19,8 @@ from cli.output import print_table
 from cli.stack.plan import external_part
 from cli.stack.ports import is_free, port_table
 from cli.stack.probes import NotReady, ask
-from cli.stack.settings import ADDRESS_FIELDS, StackSettings
+from cli.stack.settings import ADDRESS_FIELDS, StackSettings, stack_settings
 from cli.stack.state import DataFolder, PartState, StackState, load
-from cli.stack.up import stack_settings
 from studio.errors import DependencyUnavailable
 from studio.settings import PREFIX, mask_url, masked
 

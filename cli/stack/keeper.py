@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from cli.stack.failures import StartFailed
 from cli.stack.logs import rotate, tail
 from cli.stack.parts import Part
 from cli.stack.probes import NotReady, ask
@@ -26,14 +27,6 @@ EXTERNAL_SECONDS = 10.0
 STOP_SECONDS = 10.0
 _STARTING_PAUSE_SECONDS = 0.1
 _WATCH_PAUSE_SECONDS = 5.0
-
-
-class StartFailed(Exception):
-    """The stack did not come up. `exit_code` is that of the command."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class PartKeeper:

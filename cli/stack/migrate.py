@@ -8,9 +8,8 @@ from pathlib import Path
 from cli.stack.parts import python_module
 from cli.stack.plan import temporal_connect
 from cli.stack.probes import NotReady, Probe, ask, mongo_probe, redis_probe, temporal_probe
-from cli.stack.settings import StackSettings, own_environment
+from cli.stack.settings import StackSettings, own_environment, stack_settings
 from cli.stack.state import DataFolder, StackState, load
-from cli.stack.up import stack_settings
 from studio.settings import mask_url
 
 UNREACHABLE = 3

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from temporalio.client import Client
-
 from cli.stack.probes import Connect, Probe, http_probe, mongo_probe, redis_probe, temporal_probe, worker_probe
 
 LOOPBACK = "127.0.0.1"
@@ -128,6 +126,8 @@ def python_module(module: str, *arguments: str) -> tuple[str, ...]:
 
 
 def plain_connect(address: str, namespace: str = "default") -> Connect:
+    from temporalio.client import Client
+
     async def connect() -> Client:
         return await Client.connect(address, namespace=namespace)
 

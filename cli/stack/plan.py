@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from temporalio.client import Client
-from temporalio.service import TLSConfig
 
 from cli.stack import parts
 from cli.stack.keys import secret_keys
 from cli.stack.model_server import MODEL_NAME
 from cli.stack.parts import LOOPBACK, Part
+from cli.stack.ports import PART_NAMES
 from cli.stack.probes import Connect, http_probe, mongo_probe, redis_probe, temporal_probe
 from cli.stack.settings import ADDRESS_FIELDS, StackSettings
 from cli.stack.state import DataFolder
@@ -19,7 +18,6 @@ from studio.settings import PREFIX, mask_url
 
 SERVERS = ("temporal", "temporal-ui", "redis", "mongo", "model", "embeddings")
 SERVICES = ("llm", "prompts", "api", "worker")
-PART_NAMES = (*SERVERS, *SERVICES)
 STOP_ORDER = ("worker", "api", "prompts", "llm")
 """Then everything else at once."""
 
@@ -75,6 +73,9 @@ def make_plan(settings: StackSettings, ports: Mapping[str, int], only: Sequence[
 
 
 def temporal_connect(settings: StackSettings, address: str) -> Connect:
+    from temporalio.client import Client
+    from temporalio.service import TLSConfig
+
     tls: bool | TLSConfig = settings.temporal_api_key is not None
     if settings.temporal_tls_cert and settings.temporal_tls_key:
         tls = TLSConfig(

@@ -15,6 +15,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "model": 8010,
     "embeddings": 8011,
 }
+PART_NAMES = (*DEFAULT_PORTS, "worker")
 
 
 def port_table(base: int | None) -> dict[str, int]:

@@ -1,28 +1,24 @@
-"""Readiness: one question to each kind of part. A probe returns when the part answers and raises `NotReady` if not."""
+"""Readiness: one question to each kind of part. A probe returns when the part answers and raises `NotReady` if not.
+
+The client libraries are imported by the probes that use them: together they take seconds of a busy machine.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-import aiohttp
 from pydantic import BaseModel, ValidationError
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest, GetSystemInfoRequest
-from temporalio.client import Client
-from temporalio.service import RPCError
+
+if TYPE_CHECKING:
+    import aiohttp
+    from temporalio.client import Client
 
 PROBE_TIMEOUT_SECONDS = 3.0
 
 Probe = Callable[[int | None], Awaitable[str]]
 """Takes the process id of the part when it is ours; returns its version or another short fact, which may be empty."""
 
-Connect = Callable[[], Awaitable[Client]]
+Connect = Callable[[], Awaitable["Client"]]
 """Connects to Temporal, with TLS or a key when the settings say so."""
 
 
@@ -47,6 +43,7 @@ async def ask(probe: Probe, pid: int | None) -> str:
 
 def http_probe(url: str) -> Probe:
     """Ready when `GET url` answers 2xx. A 503 of ours names what is down."""
+    import aiohttp
 
     async def probe(_pid: int | None) -> str:
         timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
@@ -61,7 +58,7 @@ def http_probe(url: str) -> Probe:
     return probe
 
 
-async def _reason(answer: aiohttp.ClientResponse) -> str:
+async def _reason(answer: "aiohttp.ClientResponse") -> str:
     if answer.content_type != "application/json":
         return f"answers {answer.status}"
     try:
@@ -72,6 +69,11 @@ async def _reason(answer: aiohttp.ClientResponse) -> str:
 
 
 def redis_probe(url: str) -> Probe:
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+
     async def probe(_pid: int | None) -> str:
         client = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
         try:
@@ -87,6 +89,8 @@ def redis_probe(url: str) -> Probe:
 
 def mongo_probe(url: str) -> Probe:
     """In a thread: PyMongo's async client leaks its monitor's socket when it is closed while that connects."""
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
 
     def version() -> str:
         with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500, connectTimeoutMS=2000) as client:
@@ -102,6 +106,9 @@ def mongo_probe(url: str) -> Probe:
 
 
 def temporal_probe(connect: Connect, namespace: str) -> Probe:
+    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
+    from temporalio.service import RPCError
+
     async def probe(_pid: int | None) -> str:
         client = await _connected(connect)
         try:
@@ -116,6 +123,10 @@ def temporal_probe(connect: Connect, namespace: str) -> Probe:
 
 def worker_probe(connect: Connect, namespace: str, task_queue: str) -> Probe:
     """Ready when the process polls its task queue: Temporal names each poller `PID@HOST`."""
+    from temporalio.api.enums.v1 import TaskQueueType
+    from temporalio.api.taskqueue.v1 import TaskQueue
+    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+    from temporalio.service import RPCError
 
     async def probe(pid: int | None) -> str:
         client = await _connected(connect)
@@ -135,7 +146,7 @@ def worker_probe(connect: Connect, namespace: str, task_queue: str) -> Probe:
     return probe
 
 
-async def _connected(connect: Connect) -> Client:
+async def _connected(connect: Connect) -> "Client":
     try:
         return await connect()
     except RuntimeError:  # the SDK's way to say that nobody answers

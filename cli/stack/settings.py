@@ -9,7 +9,7 @@ import orjson
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from studio.settings import DatabaseSettings
+from studio.settings import DatabaseSettings, load_settings
 
 ADDRESS_FIELDS: Mapping[str, str] = {
     "api": "api_url",
@@ -55,3 +55,7 @@ class StackSettings(DatabaseSettings):
 def own_environment() -> dict[str, str]:
     """What this process was given, for the parts that it starts."""
     return dict(os.environ)
+
+
+def stack_settings(data: Path | None) -> StackSettings:
+    return load_settings(StackSettings, **({"data_dir": data} if data else {}))

@@ -5,7 +5,8 @@ import os
 import signal
 import time
 
-from cli.stack.keeper import PartKeeper, StartFailed
+from cli.stack.failures import StartFailed
+from cli.stack.keeper import PartKeeper
 from cli.stack.logs import tail
 from cli.stack.parts import python_module
 from cli.stack.plan import MIGRATIONS, STOP_ORDER, Plan
