@@ -11,6 +11,8 @@ from studio.store.event_stream import bounded_event
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _TOLD_OFFSET = 1_000_000
 """Sub-numbers of what is told, far from those that Redis gives within a millisecond."""
+_PUBLISHED_WITHIN_MS = 60_000
+"""How long an activity may wait for a worker before its events reach Redis."""
 
 Seq = tuple[int, int]
 
@@ -50,15 +52,30 @@ def whole_story(run: Run, streamed: Sequence[RunEvent]) -> list[RunEvent]:
     if not told:
         return list(streamed)
     events = list(streamed)
-    last = (0, 0)
-    for number, event in enumerate(told):
-        moment = max(last[0], int(event.ts.timestamp() * 1000))
-        if event.type in FINAL_EVENTS and streamed:
-            moment = max(moment, read_seq(streamed[-1].seq)[0])
-        last = (moment, _TOLD_OFFSET + number)
-        seq = f"{last[0]}-{last[1]}"
+    for number, (event, moment) in enumerate(zip(told, _moments(told, streamed), strict=True)):
+        seq = f"{moment}-{_TOLD_OFFSET + number}"
         events.append(RunEvent.model_validate({**bounded_event(event), "seq": seq, "run_id": run.id}))
     return sorted(events, key=lambda event: (event.type in FINAL_EVENTS, read_seq(event.seq)))
+
+
+def _moments(told: Sequence[NewEvent], streamed: Sequence[RunEvent]) -> list[int]:
+    """Milliseconds of each event's `seq`, never falling.
+
+    Beside a stream that is there in part: when it happened. When all of the stream is gone: when it had reached Redis
+    at the latest, since what a client saw last is a position in that stream. It may get an event again; it loses none.
+    """
+    if streamed:
+        newest = read_seq(streamed[-1].seq)[0]
+        plain = [int(event.ts.timestamp() * 1000) for event in told]
+        return [max(moment, newest) if told[n].type in FINAL_EVENTS else moment for n, moment in enumerate(plain)]
+    moments: list[int] = []
+    latest = int(told[-1].ts.timestamp() * 1000) + _PUBLISHED_WITHIN_MS
+    for event in reversed(told):
+        if event.type == "step.started" and event.data["kind"] == "agent":
+            # An activity brings along everything before it.
+            latest = int(event.ts.timestamp() * 1000) + _PUBLISHED_WITHIN_MS
+        moments.append(latest)
+    return moments[::-1]
 
 
 def _identity(event: NewEvent) -> tuple[str, str | None]:

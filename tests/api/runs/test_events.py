@@ -1,0 +1,319 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from cli.stack import parts
+from cli.stack.ports import free_port
+from studio.contracts.base import JsonObject, utc_now
+from studio.contracts.events import NewEvent
+from studio.sse import EventSplitter, event_data
+from tests.api.conftest import Live, open_live
+from tests.support.databases import sqlite_database
+from tests.support.scripted_upstream import Reply
+from tests.support.servers import running
+
+ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
+ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
+BLOCK: JsonObject = {
+    "id": "block",
+    "sequential": {"steps": [{"id": "one", "transform": 1}, {"id": "two", "transform": 2}]},
+}
+JSON = {"Accept": "application/json"}
+
+
+class Watch:
+    """One SSE connection."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.answer = answer
+        self.raw = b""
+        self._splitter = EventSplitter()
+        self._ready: list[JsonObject] = []
+
+    async def next(self) -> JsonObject | None:
+        """The next event; None when the stream has ended."""
+        while not self._ready:
+            chunk = await self.answer.content.readany()
+            if not chunk:
+                return None
+            self.raw += chunk
+            found = [event_data(event) for event in self._splitter.feed(chunk)]
+            self._ready += [orjson.loads(data) for data in found if data is not None]
+        return self._ready.pop(0)
+
+    async def until(self, event_type: str) -> list[JsonObject]:
+        events: list[JsonObject] = []
+        while not events or events[-1]["type"] != event_type:
+            event = await self.next()
+            assert event is not None, f"the stream ended before {event_type}"
+            events.append(event)
+        return events
+
+    async def rest(self) -> list[JsonObject]:
+        return [event async for event in self]
+
+    async def __aiter__(self) -> AsyncGenerator[JsonObject]:
+        while (event := await self.next()) is not None:
+            yield event
+
+
+async def watch(live: Live, run_id: str, after: str | None = None) -> Watch:
+    headers = {"Last-Event-ID": after} if after else {}
+    answer = await live.api.http.get(f"/api/v1/runs/{run_id}/events", headers=headers)
+    assert answer.status == 200, await answer.read()
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    return Watch(answer)
+
+
+async def so_far(live: Live, run_id: str, **query: Any) -> JsonObject:
+    return (await live.api.request("GET", f"/runs/{run_id}/events", headers=JSON, **query)).ok()
+
+
+def types(events: list[JsonObject]) -> list[tuple[str, str | None]]:
+    return [(event["type"], event["step_id"]) for event in events]
+
+
+STORY = [
+    ("run.started", None),
+    ("step.started", "ask"),
+    ("step.succeeded", "ask"),
+    ("step.started", "block"),
+    ("step.started", "block/one"),
+    ("step.succeeded", "block/one"),
+    ("step.started", "block/two"),
+    ("step.succeeded", "block/two"),
+    ("step.succeeded", "block"),
+    ("run.succeeded", None),
+]
+
+
+class TestStream:
+    async def test_from_the_first_event_to_the_last(self, live: Live) -> None:
+        await live.workflow(ASK, BLOCK)
+        live.upstream.default = Reply(text="a b c", hold_after=1)
+        run_id = await live.start()
+        stream = await watch(live, run_id)
+        events = await stream.until("token")
+        live.upstream.release()
+        events += await stream.rest()
+        assert [event for event in types(events) if event[0] != "token"] == STORY
+        assert "".join(event["data"]["text"] for event in events if event["type"] == "token") == "a b c"
+        assert {event["run_id"] for event in events} == {run_id}
+        first = f"id: {events[0]['seq']}\nevent: run.started\ndata: ".encode()
+        assert first in stream.raw
+        assert (await so_far(live, run_id))["items"] == events
+
+    async def test_resumes_with_nothing_lost_and_nothing_twice(self, live: Live) -> None:
+        await live.workflow(ASK, BLOCK)
+        run_id = await live.start()
+        await live.api.finished(run_id)
+        events = await (await watch(live, run_id)).rest()
+        for position, event in enumerate(events[:-1]):
+            assert await (await watch(live, run_id, event["seq"])).rest() == events[position + 1 :]
+        done = await live.api.request("GET", f"/runs/{run_id}/events", headers={"Last-Event-ID": events[-1]["seq"]})
+        assert (done.status, done.body) == (204, b"")
+
+    async def test_resumes_while_the_run_goes_on(self, live: Live) -> None:
+        await live.workflow(ASK)
+        live.upstream.default = Reply(tokens=[f"{n} " for n in range(200)], token_delay=0.005)
+        run_id = await live.start()
+        events: list[JsonObject] = []
+        while not events or not events[-1]["type"].startswith("run.succ"):
+            stream = await watch(live, run_id, events[-1]["seq"] if events else None)
+            for _ in range(40):
+                if (event := await stream.next()) is None:
+                    break
+                events.append(event)
+            stream.answer.close()
+        assert (await so_far(live, run_id))["items"] == events
+
+    async def test_many_watch_through_one_reader(self, live: Live) -> None:
+        await live.workflow(ASK)
+        live.upstream.default = Reply(text="a b c d e f", hold_after=2)
+        run_id = await live.start()
+        early = [await watch(live, run_id) for _ in range(30)]
+        for stream in early:
+            await stream.until("token")
+        late = [await watch(live, run_id) for _ in range(30)]
+        async with Redis.from_url(live.api.settings.redis_url) as redis:
+            clients = await redis.client_list()
+        readers = [client for client in clients if client["cmd"] == "xread" and "b" in client["flags"]]
+        assert len(readers) == 1
+        live.upstream.release()
+        stories = await asyncio.gather(*(stream.rest() for stream in early + late))
+        (longest,) = {orjson.dumps(story) for story in stories[30:]}
+        assert types(orjson.loads(longest))[-1] == ("run.succeeded", None)
+        assert all(story == stories[-1][-len(story) :] for story in stories[:30])
+
+    async def test_terminated_while_watched(self, live: Live) -> None:
+        await live.workflow(ASK)
+        live.upstream.default = Reply(text="a b", hold_after=1)
+        run_id = await live.start()
+        stream = await watch(live, run_id)
+        await stream.until("token")
+        await live.engine.client.get_workflow_handle(run_id).terminate("by hand")
+        async with asyncio.timeout(10):
+            rest = await stream.rest()
+        assert types(rest)[-1] == ("run.terminated", None)
+        assert rest[-1]["data"]["status"] == "terminated"
+
+    async def test_pings_while_nothing_happens(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        stream = await watch(idle, await idle.start())
+        async with asyncio.timeout(20):
+            while stream.raw.count(b": ping\n\n") < 2:
+                stream.raw += await stream.answer.content.readany()
+        stream.answer.close()
+
+    async def test_a_reader_that_cannot_keep_up_is_closed_and_can_go_on(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        run_id = await idle.start()
+        quick, slow = await watch(idle, run_id), await watch(idle, run_id)
+        count, batch = 30_000, 500
+        text = "x" * 1000
+        reading = asyncio.create_task(quick.until("run.succeeded"))
+        for start in range(0, count, batch):
+            events = [
+                NewEvent(ts=utc_now(), step_id="ask", type="token", data={"text": text, "index": start + n})
+                for n in range(batch)
+            ]
+            await idle.engine.stream.publish(run_id, events)
+        await idle.engine.stream.publish(run_id, [NewEvent(ts=utc_now(), type="run.succeeded")])
+        whole = await reading
+        assert [event["data"]["index"] for event in whole[:-1]] == list(range(count))
+
+        seen = await slow.rest()
+        assert b": closed: this reader cannot keep up" in slow.raw
+        assert len(seen) < count
+        again = await watch(idle, run_id, seen[-1]["seq"])
+        assert seen + await again.until("run.succeeded") == whole
+        again.answer.close()
+
+
+class TestSoFar:
+    async def test_pages(self, live: Live) -> None:
+        await live.workflow(ASK, BLOCK)
+        run_id = await live.start()
+        await live.api.finished(run_id)
+        whole = (await so_far(live, run_id))["items"]
+        paged: list[JsonObject] = []
+        query: dict[str, Any] = {"limit": 4}
+        while True:
+            page = await so_far(live, run_id, **query)
+            paged += page["items"]
+            if page["next_cursor"] is None:
+                break
+            query["after"] = page["next_cursor"]
+        assert paged == whole
+
+    async def test_of_a_run_that_goes_on(self, live: Live) -> None:
+        await live.workflow(ASK)
+        live.upstream.default = Reply(text="a b", hold_after=1)
+        run_id = await live.start()
+        await (await watch(live, run_id)).until("token")
+        assert types((await so_far(live, run_id))["items"])[-1] == ("token", "ask")
+        live.upstream.release()
+        await live.api.finished(run_id)
+
+    @pytest.mark.parametrize("position", ["x", "1-2-3", "-1", "1" * 40, "1712-"])
+    async def test_position_that_is_none(self, idle: Live, position: str) -> None:
+        await idle.workflow(ECHO)
+        path = f"/runs/{await idle.start()}/events"
+        assert (await idle.api.get(path, after=position)).places() == [["query", "after"]]
+        answer = await idle.api.request("GET", path, headers={"Last-Event-ID": position})
+        assert answer.places() == [["header", "Last-Event-ID"]]
+
+    async def test_unknown_run(self, idle: Live) -> None:
+        (await idle.api.get("/runs/run_nope/events")).problem(404, "not-found")
+
+
+class TestLostStream:
+    async def test_expired(self, live: Live) -> None:
+        await live.workflow(ASK, BLOCK)
+        run_id = await live.start()
+        await live.api.finished(run_id)
+        kept = (await so_far(live, run_id))["items"]
+        async with Redis.from_url(live.api.settings.redis_url) as redis:
+            await redis.delete(f"studio:run:{{{run_id}}}:events")
+        told = await (await watch(live, run_id)).rest()
+        assert types(told) == STORY
+        assert told[-1]["data"] == kept[-1]["data"]
+        assert told == (await so_far(live, run_id))["items"]
+        assert (await live.api.get(f"/runs/{run_id}/events", after=told[-1]["seq"])).status == 204
+        for position, event in enumerate(kept):
+            rest = types(await (await watch(live, run_id, event["seq"])).rest())
+            unseen = [found for found in types(kept[position + 1 :]) if found[0] != "token"]
+            assert rest == STORY[-len(rest) :]
+            assert len(rest) >= len(unseen)
+
+    async def test_incomplete(self, live: Live) -> None:
+        await live.workflow(ASK, BLOCK)
+        run_id = await live.start()
+        await live.api.finished(run_id)
+        kept = (await so_far(live, run_id))["items"]
+        lost = [event["seq"] for event in kept if event["step_id"] == "block/one" or event["type"] == "run.succeeded"]
+        async with Redis.from_url(live.api.settings.redis_url) as redis:
+            assert await redis.xdel(f"studio:run:{{{run_id}}}:events", *lost) == 3
+        events = await (await watch(live, run_id)).rest()
+        assert sorted(types(events), key=str) == sorted(types(kept), key=str)
+        assert types(events)[-1] == ("run.succeeded", None)
+
+    async def test_failed_run(self, live: Live) -> None:
+        await live.workflow(ECHO, {"id": "bad", "transform": "${{ input.x }}"}, {"id": "never", "transform": 1})
+        run_id = await live.start(input={})
+        await live.api.finished(run_id)
+        kept = (await so_far(live, run_id))["items"]
+        async with Redis.from_url(live.api.settings.redis_url) as redis:
+            await redis.delete(f"studio:run:{{{run_id}}}:events")
+        told = (await so_far(live, run_id))["items"]
+        assert types(told) == types(kept)
+        assert told[-1]["data"] == kept[-1]["data"]
+
+
+class TestRedisAway:
+    async def test_comes_back_while_a_run_is_watched(self, tmp_path: Path, temporal_address: str) -> None:
+        part = parts.redis(free_port(), None)
+        url = sqlite_database(tmp_path)
+        server = running(part, tmp_path / "redis.log")
+        server.__enter__()
+        async with open_live(tmp_path, temporal_address, part.address, url) as live:
+            await live.workflow(ASK, BLOCK)
+            live.upstream.default = Reply(text="a b", hold_after=1)
+            run_id = await live.start()
+            stream = await watch(live, run_id)
+            await stream.until("token")
+            await asyncio.to_thread(server.__exit__, None, None, None)
+            (await live.api.get(f"/runs/{run_id}/events")).problem(503, "dependency-unavailable")
+            assert (await live.api.get("//health/ready")).json["down"] == ["redis"]
+            with running(part, tmp_path / "redis.log"):
+                live.upstream.release()
+                async with asyncio.timeout(30):
+                    rest = await stream.rest()
+                assert types(rest)[-1] == ("run.succeeded", None)
+                assert (await live.api.get("//health/ready")).status == 200
+
+    async def test_stays_away(self, tmp_path: Path, temporal_address: str) -> None:
+        part = parts.redis(free_port(), None)
+        server = running(part, tmp_path / "redis.log")
+        server.__enter__()
+        async with open_live(tmp_path, temporal_address, part.address, sqlite_database(tmp_path)) as live:
+            await live.workflow(ASK, BLOCK)
+            live.upstream.default = Reply(text="a b", hold_after=1)
+            run_id = await live.start()
+            stream = await watch(live, run_id)
+            seen = await stream.until("token")
+            await asyncio.to_thread(server.__exit__, None, None, None)
+            live.upstream.release()
+            async with asyncio.timeout(30):
+                rest = await stream.rest()
+            assert [event for event in types(seen + rest) if event[0] != "token"] == STORY
+            told = await (await watch(live, run_id)).rest()
+            assert types(told) == STORY
