@@ -37,6 +37,10 @@ class Checked:
     def add(self, index: int, errors: Sequence[FieldError]) -> None:
         self.errors += [(index, self.sources[index].locate(error)) for error in errors]
 
+    def ordered(self) -> list[tuple[int, FieldError]]:
+        """The errors as somebody reading the documents meets them."""
+        return sorted(self.errors, key=lambda found: (found[0], found[1].line or 0))
+
     def prompts(self) -> dict[int, PromptDocument]:
         return {index: found for index, found in self.definitions.items() if isinstance(found, PromptDocument)}
 

@@ -43,19 +43,19 @@ async def apply_documents(
             await check_agents(session, checked)
             _refuse_errors(checked)
             planned = await _plan(session, checked)
-        return await _report(checked, planned, prompts, dry_run=True)
+        return await _report(checked, planned, prompts, actor=actor, dry_run=True)
     async with database.write() as session:
         await store.lock_for_apply(session)
         planned = await _plan(session, checked, lock=True)
         await check_agents(session, checked, lock="share")
         _refuse_errors(checked)
         await _write(session, checked, planned, actor)
-        return await _report(checked, planned, prompts, dry_run=False)
+        return await _report(checked, planned, prompts, actor=actor, dry_run=False)
 
 
 def _refuse_errors(checked: Checked) -> None:
     if checked.errors:
-        raise invalid([located([error], "body", index)[0] for index, error in checked.errors])
+        raise invalid([located([error], "body", index)[0] for index, error in checked.ordered()])
 
 
 async def _plan(session: ReadSession | WriteSession, checked: Checked, *, lock: bool = False) -> Planned:
@@ -88,11 +88,13 @@ async def _write(session: WriteSession, checked: Checked, planned: Planned, acto
             await store.update_definition(session, row, store.document_of(definition), actor, now)
 
 
-async def _report(checked: Checked, planned: Planned, prompts: PromptClient, *, dry_run: bool) -> ApplyReport:
+async def _report(
+    checked: Checked, planned: Planned, prompts: PromptClient, *, actor: str, dry_run: bool
+) -> ApplyReport:
     actions: dict[int, Action] = {index: action for index, (_, action) in planned.items()}
     documents = checked.prompts()
     if documents:
-        applied = await prompts.apply(list(documents.values()), dry_run=dry_run)
+        applied = await prompts.apply(list(documents.values()), dry_run=dry_run, actor=actor)
         actions |= {index: result.action for index, result in zip(documents, applied.results, strict=True)}
     results = [
         AppliedDocument(
@@ -118,7 +120,7 @@ async def validate_documents(
     workflow = next((found for found in checked.stored().values() if isinstance(found, WorkflowDefinition)), None)
     return ValidationReport(
         valid=not checked.errors,
-        errors=[_finding(index, error) for index, error in checked.errors],
+        errors=[_finding(index, error) for index, error in checked.ordered()],
         graph=Graph() if workflow is None else Graph.model_validate(workflow_graph(workflow)),
     )
 

@@ -54,10 +54,12 @@ class PromptClient:
         answer = await self._call("POST", ("prompts", ref, "render"), {"project_id": project_id}, body)
         return RenderedPrompt.model_validate_json(answer)
 
-    async def apply(self, documents: Sequence[PromptDocument], *, dry_run: bool = False) -> ApplyResult:
-        """Create or update all or none; the results are in the order of the documents."""
+    async def apply(
+        self, documents: Sequence[PromptDocument], *, dry_run: bool = False, actor: str | None = None
+    ) -> ApplyResult:
+        """Create or update all or none; the results are in the order of the documents. `actor` goes into history."""
         prompts = [document.model_dump(mode="json", exclude_unset=True) for document in documents]
-        answer = await self._call("POST", ("prompts:apply",), {}, {"prompts": prompts, "dry_run": dry_run})
+        answer = await self._call("POST", ("prompts:apply",), {}, {"prompts": prompts, "dry_run": dry_run}, actor)
         return ApplyResult.model_validate_json(answer)
 
     async def export(self, *, project_id: str | None = None, name: str | None = None) -> list[PromptDocument]:
@@ -72,10 +74,14 @@ class PromptClient:
         query = {key: str(value) for key, value in filters.items() if value is not None}
         return Page[TraceSummary].model_validate_json(await self._call("GET", ("traces",), query))
 
-    async def _call(self, method: str, path: Sequence[str], query: _Query, body: Any = None) -> bytes:
+    async def _call(
+        self, method: str, path: Sequence[str], query: _Query, body: Any = None, actor: str | None = None
+    ) -> bytes:
         url = URL("/".join((self._base, *(quote(part, safe=":") for part in path))), encoded=True).with_query(query)
         data = None if body is None else io.BytesIO(orjson.dumps(body))
-        headers = None if body is None else {"Content-Type": "application/json"}
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if actor is not None:
+            headers["X-Studio-Actor"] = actor
         async with (
             connection_faults(PART),
             self._session.request(method, url, data=data, headers=headers) as response,

@@ -1,4 +1,6 @@
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from studio.contracts.base import Json, JsonObject
 from studio.contracts.ids import IdPrefix, new_id
 from tests.support.databases import postgres_database, sqlite_database
 from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
+from tests.support.prompt_engine import migrated, prompt_engine
 from tests.support.scripted_upstream import ScriptedUpstream
 from tests.support.services import SECRET_KEY, RunningApi, api_settings, serving_api
 from tests.support.span_sink import SpanSink
@@ -81,4 +84,22 @@ async def idle(tmp_path: Path, temporal_address: str, redis_url: str) -> AsyncGe
     """No worker: runs stay queued."""
     url = sqlite_database(tmp_path)
     async with open_live(tmp_path, temporal_address, redis_url, url, worker=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def prompt_url(mongo_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The prompt engine, shared: each test names a project of its own."""
+    folder = tmp_path_factory.mktemp("api-prompts")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, migrated(mongo_url)).result()
+    with prompt_engine(folder, mongo_url=mongo_url, redis_url=redis_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def whole(tmp_path: Path, database_url: str, prompt_url: str) -> AsyncGenerator[RunningApi]:
+    """Over SQL and the prompt engine."""
+    settings = api_settings(tmp_path, database_url=database_url, prompt_url=prompt_url)
+    async with serving_api(settings) as running:
         yield running
