@@ -6,10 +6,12 @@ from functools import partial
 from typing import cast
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from llm_service.calls.endpoint import CallEndpoint, Gateway
 from llm_service.calls.request import CHAT, EMBEDDINGS, TEXT
+from llm_service.direct import DirectRoutes
 from llm_service.docs import describe_calls
 from llm_service.pricing import PriceList
 from llm_service.settings import LlmSettings
@@ -60,9 +62,14 @@ def create_app(settings: LlmSettings) -> FastAPI:
         lifespan=lifespan,
         checks=checks,
     )
+    calls = [
+        Route(prefix + operation.path, CallEndpoint(operation), methods=["POST"])
+        for prefix in PREFIXES
+        for operation in (CHAT, TEXT, EMBEDDINGS)
+    ]
+    app.router.routes.extend(calls)  # these answer other methods with 405
+    app.user_middleware.append(Middleware(DirectRoutes, routes=calls))  # innermost: behind the limits and the metrics
     for prefix in PREFIXES:
-        for operation in (CHAT, TEXT, EMBEDDINGS):
-            app.router.routes.append(Route(prefix + operation.path, CallEndpoint(operation), methods=["POST"]))
         app.include_router(models_router(prefix))
     app.include_router(upstreams_router)
     describe_calls(app, PREFIXES)

@@ -1,7 +1,6 @@
 """Server-sent events on the reading side (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import re
-from collections.abc import Iterator
 
 _END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 
@@ -12,14 +11,19 @@ class EventSplitter:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the events that `chunk` completes; what is left waits for the next one."""
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that `chunk` completes; what is left waits for the next one."""
         buffer = self._rest + chunk if self._rest else chunk
+        if b"\r" not in buffer:  # lines end with a bare newline, as nearly everybody sends them
+            *events, self._rest = buffer.split(b"\n\n")
+            return [event + b"\n\n" for event in events]
+        events: list[bytes] = []
         start = 0
         for match in _END_OF_EVENT.finditer(buffer):
-            yield buffer[start : match.end()]
+            events.append(buffer[start : match.end()])
             start = match.end()
         self._rest = buffer[start:]
+        return events
 
     @property
     def rest(self) -> bytes:

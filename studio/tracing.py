@@ -13,6 +13,7 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
+from studio.contracts.base import JsonObject
 from studio.contracts.spans import Span
 
 BUFFERED_SPANS = 100_000
@@ -23,7 +24,7 @@ FLUSH_SECONDS = 0.5
 """A span must be visible within two seconds."""
 MAX_BACKOFF_SECONDS = 10.0
 SHUTDOWN_SECONDS = 5.0
-CONTENT_FIELDS = ("input", "output")
+CONTENT_FIELDS = {"input", "output"}
 
 DROPPED = Counter("studio_spans_dropped_total", "Spans that could not be delivered.", ["reason"])
 SENT = Counter("studio_spans_sent_total", "Spans that the trace store accepted.")
@@ -68,13 +69,21 @@ class SpanSender:
 
     def send(self, span: Span) -> None:
         """Queue one finished span; without content when `STUDIO_TRACE_CONTENT=off`."""
-        body = span.model_dump(
-            mode="json", exclude_defaults=True, exclude=None if self._content else set(CONTENT_FIELDS)
-        )
+        exclude = None if self._content else CONTENT_FIELDS
+        self._put(span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude))
+
+    def send_document(self, document: JsonObject) -> None:
+        """Queue a span that is JSON already, for the hot path of the LLM engine: building and dumping a `Span` costs
+        as much there as passing a call on. The caller answers for its shape (`studio.contracts.spans.Span`)."""
+        if not self._content:
+            document = {name: value for name, value in document.items() if name not in CONTENT_FIELDS}
+        self._put(orjson.dumps(document))
+
+    def _put(self, body: bytes) -> None:
         if len(self._buffer) >= BUFFERED_SPANS:
             self._buffer.popleft()
             self._drop(1, "buffer_full")
-        self._buffer.append(orjson.dumps(body))
+        self._buffer.append(body)
         if len(self._buffer) >= BATCH_SPANS:
             self._wake.set()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from starlette.types import Receive
 
@@ -23,14 +23,14 @@ class Patience:
         self._receive = receive
         self._upstream = upstream
         self._timeouts = timeouts
-        self._scope = asyncio.timeout(timeouts.total)
         self._reason: StudioError | None = None
         self._waiting_since: float | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        await self._scope.__aenter__()
+        self._task = cast("asyncio.Task[None]", asyncio.current_task(self._loop))
+        self._total_timer = self._loop.call_later(self._timeouts.total, self._end_total)
         self._watcher = self._loop.create_task(self._watch_caller())
         return self
 
@@ -38,14 +38,12 @@ class Patience:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watcher.cancel()
+        del self._watcher  # its cancellation will hold a frame that holds us: without this each call leaves a cycle
+        self._total_timer.cancel()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        try:
-            await self._scope.__aexit__(kind, error, trace)
-        except TimeoutError:
-            raise self._reason or UpstreamTimeout(
-                f"The upstream {self._upstream!r} did not finish within {self._timeouts.total:g} s (timeouts.total)."
-            ) from error
+        if self._reason is not None and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise self._reason from None
 
     def waiting(self) -> None:
         """The next chunk of the stream is awaited from now on; `received` ends the wait."""
@@ -69,11 +67,18 @@ class Patience:
         else:
             self._idle_timer = self._loop.call_at(due, self._check_idle)
 
+    def _end_total(self) -> None:
+        total = self._timeouts.total
+        self._end(
+            UpstreamTimeout(f"The upstream {self._upstream!r} did not finish within {total:g} s (timeouts.total).")
+        )
+
     async def _watch_caller(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._end(CallerLeft("The caller left before the answer was complete."))
 
     def _end(self, reason: StudioError) -> None:
-        self._reason = reason
-        self._scope.reschedule(self._loop.time())
+        if self._reason is None:
+            self._reason = reason
+            self._task.cancel()

@@ -8,11 +8,11 @@ from typing import Any, cast
 import orjson
 
 from llm_service.calls.request import Call, Caller, Operation
-from llm_service.pricing import UNPRICED, Cost, PriceList
+from llm_service.pricing import UNPRICED, Cost, PriceList, format_usd
 from llm_service.upstreams.routing import Target
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import Json, JsonObject, format_timestamp
 from studio.contracts.llm import Usage, read_usage
-from studio.contracts.spans import Span, SpanStatus
+from studio.contracts.spans import SpanStatus
 from studio.errors import StudioError
 from studio.tracing import SpanSender
 
@@ -35,6 +35,7 @@ class CallRecord:
         self.first_token_at: float | None = None
         self.overhead_ms: float | None = None
         self.status: SpanStatus = "ok"
+        self._priced: tuple[Usage, Cost] | None = None
         self._error_type: str | None = None
         self._error_message: str | None = None
 
@@ -44,7 +45,9 @@ class CallRecord:
     def _cost(self, usage: Usage | None) -> Cost:
         if usage is None or self.target is None:
             return UNPRICED
-        return self._prices.cost(self.target.upstream, self.target.model, usage)
+        if self._priced is None or self._priced[0] is not usage:
+            self._priced = (usage, self._prices.cost(self.target.upstream, self.target.model, usage))
+        return self._priced[1]
 
     def read_whole(self, body: bytes) -> None:
         """Take usage, output and finish reason out of an unstreamed answer; a body that is not JSON has none."""
@@ -56,9 +59,9 @@ class CallRecord:
             return
         answer = cast("JsonObject", parsed)
         self.usage = read_usage(answer.get("usage"))
-        raw_choices: Any = answer.get("choices")
-        if isinstance(raw_choices, list) and raw_choices:
-            choices = cast("list[JsonObject]", raw_choices)
+        found: list[JsonObject | str] = answer.get("choices") or []
+        choices = [choice for choice in found if isinstance(choice, dict)]
+        if choices:
             written = [choice.get("message", choice.get("text")) for choice in choices]
             self.output = written[0] if len(written) == 1 else written
             self.finished(choices[0].get("finish_reason"))
@@ -90,59 +93,63 @@ class CallRecord:
         self.failed("error", f"upstream-{status}", upstream_message(body) or f"The upstream answered {status}.")
 
     def send(self, spans: SpanSender) -> None:
-        ended = time.perf_counter()
-        cost = self._cost(self.usage)
-        whole = self.status in {"ok", "error"}
-        call, caller, usage = self.call, self.caller, self.usage or _NO_USAGE
-        model = self.target.model if self.target else (call.model if call else None)
-        spans.send(
-            Span(
-                trace_id=caller.trace_id,
-                span_id=caller.span_id,
-                parent_span_id=caller.parent_span_id,
-                name=f"{self.operation.name} {model}" if model else self.operation.name,
-                kind=self.operation.span_kind,
-                project_id=caller.project_id,
-                session_id=caller.session_id,
-                user_id=caller.user_id,
-                run_id=caller.run_id,
-                step_id=caller.step_id,
-                prompt_id=caller.prompt_id,
-                prompt_version=caller.prompt_version,
-                model=model,
-                upstream=self.target.upstream if self.target else None,
-                params=self._params(),
-                input=call.body[self.operation.content] if call else None,
-                output=self.output,
-                status=self.status,
-                error_type=self._error_type,
-                error_message=self._error_message,
-                started_at=self._started_at,
-                ended_at=self._started_at + timedelta(seconds=ended - self.started),
-                ttft_ms=(self.first_token_at - self.started) * 1000 if self.first_token_at is not None else None,
-                overhead_ms=self.overhead_ms,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cached_tokens=usage.cached_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                audio_tokens=usage.audio_tokens,
-                reasoning_tokens=usage.reasoning_tokens,
-                usage_source="none" if self.usage is None else "provider" if whole else "partial",
-                cost_usd=cost.usd,
-                cost_source=cost.source,
-                price_revision=cost.revision,
-                metadata=caller.metadata,
-            )
-        )
+        spans.send_document(self._span(time.perf_counter() - self.started))
+
+    def _span(self, seconds: float) -> JsonObject:
+        """A `studio.contracts.spans.Span` as JSON; null members are left out."""
+        call, target, caller = self.call, self.target, self.caller
+        model = target.model if target else (call.model if call else None)
+        members: JsonObject = {
+            "trace_id": caller.trace_id,
+            "span_id": caller.span_id,
+            "parent_span_id": caller.parent_span_id,
+            "name": f"{self.operation.name} {model}" if model else self.operation.name,
+            "kind": self.operation.span_kind,
+            "project_id": caller.project_id,
+            "session_id": caller.session_id,
+            "user_id": caller.user_id,
+            "run_id": caller.run_id,
+            "step_id": caller.step_id,
+            "prompt_id": caller.prompt_id,
+            "prompt_version": caller.prompt_version,
+            "model": model,
+            "upstream": target.upstream if target else None,
+            "params": self._params(),
+            "input": call.body[self.operation.content] if call else None,
+            "output": self.output,
+            "status": self.status,
+            "error_type": self._error_type,
+            "error_message": self._error_message,
+            "started_at": format_timestamp(self._started_at),
+            "ended_at": format_timestamp(self._started_at + timedelta(seconds=seconds)),
+            "ttft_ms": (self.first_token_at - self.started) * 1000 if self.first_token_at is not None else None,
+            "overhead_ms": self.overhead_ms,
+            "metadata": caller.metadata,
+        }
+        if self.usage is not None:
+            members |= self._usage_members(self.usage)
+        return {name: value for name, value in members.items() if value is not None}
+
+    def _usage_members(self, usage: Usage) -> JsonObject:
+        cost = self._cost(usage)
+        return {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "audio_tokens": usage.audio_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "usage_source": "provider" if self.status in {"ok", "error"} else "partial",
+            "cost_usd": None if cost.usd is None else format_usd(cost.usd),
+            "cost_source": cost.source,
+            "price_revision": cost.revision,
+        }
 
     def _params(self) -> JsonObject | None:
         if self.call is None:
             return None
         filled_in = self.target.params if self.target else {}
         return {**filled_in, **self.call.params(self.operation)} or None
-
-
-_NO_USAGE = Usage()
 
 
 def upstream_message(body: bytes) -> str | None:

@@ -11,7 +11,7 @@ import orjson
 from llm_service.calls.request import Operation
 from llm_service.pricing import format_usd
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.llm import ChatAssembly, Usage, read_choice, read_usage
+from studio.contracts.llm import ChatAssembly, ChatDelta, Usage, read_choice, read_usage
 from studio.sse import EventSplitter, event_data
 
 _NULL_USAGE = re.compile(rb',\s*"usage"\s*:\s*null')
@@ -62,19 +62,22 @@ class StreamReader:
             self.done = True
             return event
         try:
-            parsed: Any = orjson.loads(data)
+            chunk: Any = orjson.loads(data)
         except orjson.JSONDecodeError:
             return event
-        if not isinstance(parsed, dict):
+        if not isinstance(chunk, dict):
             return event
-        chunk = cast("JsonObject", parsed)
+        return self._read_chunk(event, cast("JsonObject", chunk))
+
+    def _read_chunk(self, event: bytes, chunk: JsonObject) -> bytes:
         raw_error: Any = chunk.get("error")
         if raw_error:
             self.error = cast("JsonObject", raw_error) if isinstance(raw_error, dict) else {"message": str(raw_error)}
             return event
-        choices = cast("list[JsonObject]", chunk.get("choices") or [])
+        choices: list[JsonObject | str] = chunk.get("choices") or []
         for choice in choices:
-            self._add(choice)
+            if isinstance(choice, dict):
+                self._add(choice)
         return self._with_usage_shown(event, chunk) if "usage" in chunk else event
 
     def _add(self, choice: JsonObject) -> None:
@@ -82,7 +85,17 @@ class StreamReader:
         assembly = self._choices.get(index)
         if assembly is None:
             assembly = self._choices[index] = ChatAssembly()
-        delta = read_choice(choice)
+        elif self.first_token_at is not None and choice.get("finish_reason") is None:
+            delta: JsonObject | str | None = choice.get("delta")
+            if isinstance(delta, dict) and len(delta) == 1:
+                text = delta.get("content")
+                if isinstance(text, str):  # one more piece of text: nearly every event
+                    if self._content:
+                        assembly.add_text(text)
+                    return
+        self._add_any(assembly, read_choice(choice))
+
+    def _add_any(self, assembly: ChatAssembly, delta: ChatDelta) -> None:
         if self.first_token_at is None and (delta.text or delta.reasoning or delta.tool_calls):
             self.first_token_at = time.perf_counter()
         if self._content:

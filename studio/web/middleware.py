@@ -7,7 +7,6 @@ from secrets import token_hex
 
 import structlog
 from prometheus_client import Histogram
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.errors import PayloadTooLarge
@@ -30,6 +29,7 @@ class RequestMiddleware:
         self._app = app
         self._service = service
         self._max_body_bytes = max_body_bytes
+        self._histograms: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,8 +44,16 @@ class RequestMiddleware:
         finally:
             elapsed = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
-            REQUEST_SECONDS.labels(self._service, scope["method"], route, str(exchange.status)).observe(elapsed)
+            self._histogram(scope["method"], route, exchange.status).observe(elapsed)
             _log.debug("request", method=scope["method"], path=scope["path"], status=exchange.status, seconds=elapsed)
+
+    def _histogram(self, method: str, route: str, status: int) -> Histogram:
+        """Kept, since looking up a child takes a lock. `route` is a template, so there are few of them."""
+        key = (method, route, status)
+        known = self._histograms.get(key)
+        if known is None:
+            known = self._histograms[key] = REQUEST_SECONDS.labels(self._service, method, route, str(status))
+        return known
 
 
 class _Exchange:
@@ -60,11 +68,15 @@ class _Exchange:
         self._too_large = False
         self._answered = False
         self.status = 500
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
+        given = declared = ""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value.decode("latin-1")
+            elif name == b"content-length":
+                declared = value.decode("latin-1")
         self.request_id = given if _SAFE_REQUEST_ID.match(given) else "req_" + token_hex(12)
         scope.setdefault("state", {})["request_id"] = self.request_id
-        self._declared = headers.get("content-length", "")
+        self._declared = declared
 
     async def run(self, app: ASGIApp) -> None:
         if self._declared.isdigit() and int(self._declared) > self._limit:
