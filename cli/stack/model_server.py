@@ -17,8 +17,14 @@ CONTEXT_TOKENS = 4096
 """For each slot."""
 SLOTS = 4
 """Requests that are answered at once; more of them wait in line."""
-THREADS = 2
+MOST_THREADS = 4
 _WARNINGS_ONLY = 1
+
+
+def inference_threads() -> int:
+    """Half of the cores: the threads wait for each other spinning, so that one without a core of its own costs most
+    of the speed (measured on two busy cores: 5 to 110 tokens/s with two threads, 30 to 70 with one)."""
+    return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
 
 
 def model_file() -> Path:
@@ -40,8 +46,9 @@ def start(host: str, port: int) -> Any:
     params.port = port
     params.n_parallel = SLOTS
     params.n_ctx = CONTEXT_TOKENS * SLOTS
-    params.cpuparams.n_threads = THREADS
-    params.cpuparams_batch.n_threads = THREADS
+    for threads in (params.cpuparams, params.cpuparams_batch):
+        threads.n_threads = inference_threads()
+        threads.poll = 0
     params.cache_ram_mib = 256
     params.ui = False
     params.offline = True

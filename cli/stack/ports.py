@@ -39,6 +39,12 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def first_free_base(host: str = "127.0.0.1") -> int | None:
+    """None when the default ports are free, else the first base from 18000 on whose ports all are."""
+    bases: list[int | None] = [None, *range(18_000, 28_000, 10)]
+    return next(base for base in bases if all(is_free(host, port) for port in port_table(base).values()))
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens on at this moment."""
     with socket.socket(_family(host)) as probe:
