@@ -31,6 +31,7 @@ def create_app(settings: PromptSettings) -> FastAPI:
         lifespan=lifespan,
         checks=_checks,
     )
+    app.router.routes.insert(0, prompts.HotRoute())
     app.include_router(prompts.router)
     app.include_router(traces.router)
     return app

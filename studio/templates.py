@@ -45,11 +45,8 @@ class Template:
     def render(self, variables: Mapping[str, Json], budget: RenderBudget) -> str:
         """Raises `InvalidInput` naming the line and what is wrong there, `TemplateTimeout` when time is over."""
         previous = use_budget(budget)
-        parts: list[str] = []
         try:
-            for part in self._compiled.root_render_func(self._compiled.new_context(dict(variables))):
-                budget.emit(part)
-                parts.append(part)
+            text = budget.collect(self._compiled.root_render_func(self._compiled.new_context(dict(variables))))
         except RenderTimeout as error:
             raise TemplateTimeout(_at(self._line_of(error), str(error))) from None
         except RenderLimit as error:
@@ -64,7 +61,6 @@ class Template:
             raise InvalidInput(_at(self._line_of(error), _describe(error))) from None
         finally:
             use_budget(previous)
-        text = "".join(parts)
         if len(text) * 4 > budget.max_output and len(text.encode(errors="surrogatepass")) > budget.max_output:
             raise InvalidInput(f"The text is longer than {budget.max_output} bytes.")
         return text

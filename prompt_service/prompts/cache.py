@@ -32,6 +32,7 @@ from redis.exceptions import RedisError
 from redis.utils import str_if_bytes
 
 from prompt_service.mongo import Database, mongo_faults
+from prompt_service.prompts.reads import JoinedReads
 from prompt_service.prompts.records import CACHE
 from studio.contracts.prompts import Prompt, PromptType, PromptVersion
 
@@ -110,6 +111,7 @@ class PromptCache:
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=self._greet,
         )
+        self._reads = JoinedReads(self._redis)
         self._fill: Any = self._redis.register_script(_FILL)
         self._publish: Any = self._redis.register_script(_PUBLISH)
         self._retire: Any = self._redis.register_script(_RETIRE)
@@ -150,7 +152,7 @@ class PromptCache:
 
     async def get(self, ref: str) -> Pointer | None:
         """The pointer stored under `project/name` or an id. Raises `RedisError`."""
-        value: bytes | None = await self._ask(self._redis.get(f"{self._prefix}{ref}"))
+        value: bytes | None = await self._ask(self._reads.get(f"{self._prefix}{ref}"))
         if value is None:
             return None
         revision, _, body = value.partition(b":")

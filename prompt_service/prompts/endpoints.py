@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ValidationError
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from prompt_service.deps import ProjectFilter, ProjectId, ResourcesDep, get_resources
 from prompt_service.prompts.rendering import content_hash
@@ -271,6 +273,20 @@ async def render_prompt(request: Request) -> Response:
         "content_hash": content_hash(rendered),
     }
     return Response(orjson.dumps(body), headers={"X-Studio-Cache": found.cache}, media_type="application/json")
+
+
+class HotRoute(Route):
+    """The same handler in front of all others: FastAPI's own matching costs more than the whole render.
+
+    FastAPI's route stays for the documentation. Like FastAPI's, it leaves itself in the scope, for the metrics.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("/api/v1/prompts/{ref}/render", render_prompt, methods=["POST"])
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, found if match is Match.NONE else {**found, "route": self}
 
 
 def _is_name(text: str) -> bool:

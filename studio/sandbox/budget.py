@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, cast
 
 from jinja2 import nodes
@@ -46,11 +47,17 @@ class RenderBudget:
         if time.perf_counter() > self._deadline:
             raise RenderTimeout(f"rendering took longer than {self._seconds * 1000:.0f} ms")
 
-    def emit(self, text: str) -> None:
-        self._output -= len(text)
-        if self._output < 0:
-            raise RenderLimit(f"the text is longer than {self.max_output} bytes")
-        self.spend(len(text))
+    def collect(self, parts: Iterable[str]) -> str:
+        """Join a render's output. What is in the parts was paid for when it was made, and loops look at the clock."""
+        kept: list[str] = []
+        left = iter(parts)
+        while some := list(islice(left, 256)):
+            self._output -= sum(map(len, some))
+            if self._output < 0:
+                raise RenderLimit(f"the text is longer than {self.max_output} bytes")
+            kept += some
+        self.spend(0)
+        return "".join(kept)
 
 
 _current = threading.local()
