@@ -1,11 +1,9 @@
-"""`studio apply`, `export` and `validate`."""
+"""What `studio apply`, `export` and `validate` do."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -18,32 +16,10 @@ from studio.contracts.resources import ApplyReport
 from studio.documents import load_documents
 from studio.errors import InvalidInput
 
-commands = typer.Typer()
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Project = Annotated[str | None, typer.Option("--project", help="Only this project.")]
 _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
 
 
-class Kind(StrEnum):
-    AGENT = "agent"
-    WORKFLOW = "workflow"
-    PROMPT = "prompt"
-
-
-@commands.command(rich_help_panel="Definitions")
-def apply(
-    paths: Annotated[
-        list[Path],
-        typer.Option("--file", "-f", help="A file, or a folder with everything below it (*.yaml, *.yml).", exists=True),
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Create or update definitions: all of them, or none.
-
-    Example: studio apply -f agents.yaml -f workflows/ --dry-run
-    """
+def apply(paths: Sequence[Path], *, dry_run: bool, as_json: bool) -> None:
     with rejections_reported(as_json=as_json):
         sources = read_sources(paths)
         report = with_api(lambda api: apply_sources(api, sources, dry_run=dry_run))
@@ -51,6 +27,27 @@ def apply(
         print_json(report)
     else:
         print_report(report, sources)
+
+
+def export(kinds: Sequence[str], *, name: str | None, project: str | None, as_json: bool) -> None:
+    text = with_api(lambda api: api.export(kinds=kinds, name=name, project_id=project))
+    if as_json:
+        print_json([document.value for document in load_documents(text)])
+    else:
+        typer.echo(text, nl=False)
+
+
+def validate(paths: Sequence[Path], *, as_json: bool) -> None:
+    with rejections_reported(as_json=as_json):
+        sources = read_sources(paths)
+        report = with_api(lambda api: api.validate(sources.values))
+        if report.errors:
+            raise FilesRejected([sources.place_finding(finding) for finding in report.errors])
+    if as_json:
+        print_json({"valid": True, "errors": [], "graph": plain(report.graph)})
+    else:
+        documents, files = count_text(len(sources.values), "document"), count_text(len(sources.files), "file")
+        out().print(Text.assemble(("valid", "green"), f": {documents} in {files}"))
 
 
 async def apply_sources(api: ApiClient, sources: Sources, *, dry_run: bool = False) -> ApplyReport:
@@ -69,51 +66,11 @@ def print_report(report: ApplyReport, sources: Sources) -> None:
     width = max(len(f"{result.kind} {result.name}") for result in report.results)
     for result, file in zip(report.results, sources.names, strict=True):
         what = f"{result.kind} {result.name}"
-        console.print(
-            Text.assemble((f"{result.action:<9}", _STYLES[result.action]), f"  {what:<{width}}  ", (file, "dim"))
-        )
+        action = (f"{result.action:<9}", _STYLES[result.action])
+        console.print(Text.assemble(action, f"  {what:<{width}}  ", (file, "dim")))
     counts = Counter(result.action for result in report.results)
     summary = ", ".join(f"{counts[action]} {action}" for action in _STYLES if counts[action])
     console.print(Text(f"{summary}{' (dry run: nothing was stored)' if report.dry_run else ''}"))
-
-
-@commands.command(rich_help_panel="Definitions")
-def export(
-    kinds: Annotated[list[Kind] | None, typer.Option("--kind", help="Only this kind; may be given again.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only this name.")] = None,
-    project: Project = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print stored definitions as YAML that `apply` takes back.
-
-    Example: studio export --kind workflow > workflows.yaml
-    """
-    text = with_api(lambda api: api.export(kinds=kinds or (), name=name, project_id=project))
-    if as_json:
-        print_json([document.value for document in load_documents(text)])
-    else:
-        typer.echo(text, nl=False)
-
-
-@commands.command(rich_help_panel="Definitions")
-def validate(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders with everything below them.", exists=True)],
-    as_json: AsJson = False,
-) -> None:
-    """Say what is wrong with definitions; nothing is stored. Exit code 1 when something is.
-
-    Example: studio validate examples/
-    """
-    with rejections_reported(as_json=as_json):
-        sources = read_sources(paths)
-        report = with_api(lambda api: api.validate(sources.values))
-        if report.errors:
-            raise FilesRejected([sources.place_finding(finding) for finding in report.errors])
-    if as_json:
-        print_json({"valid": True, "errors": [], "graph": plain(report.graph)})
-    else:
-        documents, files = count_text(len(sources.values), "document"), count_text(len(sources.files), "file")
-        out().print(Text.assemble(("valid", "green"), f": {documents} in {files}"))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import definitions, runs
+from cli.commands import register as register_commands
 from cli.stack.commands import register as register_stack_commands
 
 app = typer.Typer(
@@ -11,8 +11,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-app.add_typer(definitions.commands)
-app.add_typer(runs.commands)
+register_commands(app)
 register_stack_commands(app)
 
 

@@ -112,7 +112,9 @@ def cost_text(cost: Decimal | None) -> str:
         return "unpriced"
     if cost == 0:
         return "$0"
-    return f"${cost:.4f}" if cost >= Decimal("0.01") else f"${cost.normalize():.6f}".rstrip("0").rstrip(".")
+    if cost < Decimal("0.000001"):
+        return "<$0.000001"
+    return f"${cost:.4f}" if cost >= Decimal("0.01") else f"${cost:.6f}".rstrip("0")
 
 
 def count_text(number: int, noun: str) -> str:

@@ -29,6 +29,10 @@ class PlainView:
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what has not ended its line."""
         for path, kind in list(self._open):
             self._flush(path, kind)
 
