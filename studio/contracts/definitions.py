@@ -1,5 +1,6 @@
 """The definition language: one model per `kind`, the same for YAML documents, API bodies and stored rows."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -31,9 +32,9 @@ class RetryPolicy(Contract):
     """When an attempt of a step's call fails: wait `initial_interval`, then `backoff` times longer each time."""
 
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
-    initial_interval: Duration = Field(default="1s", validate_default=True)  # pyright: ignore[reportAssignmentType]
+    initial_interval: Duration = timedelta(seconds=1)
     backoff: Annotated[float, Field(ge=1, le=100)] = 2.0
-    max_interval: Duration = Field(default="30s", validate_default=True)  # pyright: ignore[reportAssignmentType]
+    max_interval: Duration = timedelta(seconds=30)
     non_retryable: list[ErrorType] = []
 
 
@@ -81,16 +82,22 @@ class AgentDefinition(AgentSpec):
     description: str = ""
 
 
+def _when_tag(value: Any) -> str:
+    return "<bool>" if isinstance(value, bool) else "<expression>"
+
+
 class StepBase(Contract):
     id: Identifier
     name: str | None = None
     """Shown instead of the id in the terminal and in the Temporal UI."""
-    when: bool | str = True
+    when: Annotated[Annotated[bool, Tag("<bool>")] | Annotated[str, Tag("<expression>")], Discriminator(_when_tag)] = (
+        True
+    )
     """`${{ expression }}`; the step is skipped when it gives false."""
 
 
 STEP_KEYS = ("agent", "transform", "sequential")
-UNION_TAGS = frozenset({"<name>", "<inline>", *(f"<{key}>" for key in STEP_KEYS)})
+UNION_TAGS = frozenset({"<bool>", "<expression>", "<name>", "<inline>", *(f"<{key}>" for key in STEP_KEYS)})
 """Written so that an error's place can leave them out."""
 
 

@@ -1,5 +1,6 @@
 """The API on a real socket, over a migrated database of the test's own."""
 
+import io
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class RunningApi:
         sent = {"Content-Type": content_type} if content_type else {}
         if data is None and body is not None:
             data, sent = orjson.dumps(body), {"Content-Type": content_type or "application/json"}
+        payload = data.encode() if isinstance(data, str) else data
         address = path[1:] if path.startswith("//") else f"/api/v1{path}"
         pairs = [
             (key, str(one))
@@ -83,7 +85,7 @@ class RunningApi:
         async with self.http.request(
             method,
             address,
-            data=data,
+            data=None if payload is None else io.BytesIO(payload),
             params=pairs or None,
             headers=sent | (headers or {}),
             skip_auto_headers=["Content-Type"],
