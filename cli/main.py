@@ -4,6 +4,7 @@ import typer
 
 from cli.commands import register as register_commands
 from cli.stack.commands import register as register_stack_commands
+from cli.stack.process import leave
 
 app = typer.Typer(
     name="studio",
@@ -16,7 +17,10 @@ register_stack_commands(app)
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 1 if end.code else 0)
 
 
 if __name__ == "__main__":

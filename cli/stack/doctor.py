@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import BaseModel
 
 from cli.output import print_table
+from cli.stack.parts import Part
 from cli.stack.plan import external_part
 from cli.stack.ports import is_free, port_table
 from cli.stack.probes import NotReady, ask
 from cli.stack.settings import ADDRESS_FIELDS, StackSettings, stack_settings
 from cli.stack.state import DataFolder, PartState, StackState, load
+from studio.db.engine import open_database
+from studio.db.migrate import check_schema
 from studio.errors import DependencyUnavailable
 from studio.settings import PREFIX, mask_url, masked
 
@@ -82,15 +85,21 @@ def _shown(settings: StackSettings) -> dict[str, str]:
 
 async def _checks(settings: StackSettings, folder: DataFolder) -> list[Check]:
     stack = load(folder.root)
-    checks = [_python(), _data_folder(folder)]
-    work: list[Awaitable[Check]] = [
-        _part(name, settings, stack)
-        for name in (*ADDRESS_FIELDS, "temporal-ui", "model", "embeddings", "worker")
-        if name in ADDRESS_FIELDS or not (name in {"model", "embeddings"} and settings.upstreams)
-    ]
-    work += [_database(settings), _clickhouse(settings, stack)]
-    checks += await asyncio.gather(*work)
-    return [*checks, *await _upstreams(settings)]
+    names = [*ADDRESS_FIELDS, "temporal-ui", "worker", *([] if settings.upstreams else ["model", "embeddings"])]
+    # The probes are made before any is asked: making one may import a library, and no time limit should pay for that.
+    external = {
+        name: external_part(name, address, settings) for name in names if (address := settings.address_of(name))
+    }
+    asked = [_external(external[name]) for name in names if name in external]
+    found = {
+        check.name: check for check in await asyncio.gather(*asked, _database(settings), _clickhouse(settings, stack))
+    }
+    running = {part.name: part for part in stack.parts} if stack else {}
+    for name in names:
+        if name not in found:
+            found[name] = _running(running[name]) if name in running else _stopped(name)
+    ordered = [found.pop(name) for name in names]
+    return [_python(), _data_folder(folder), *ordered, *found.values(), *await _upstreams(settings)]
 
 
 def _python() -> Check:
@@ -112,19 +121,14 @@ def _data_folder(folder: DataFolder) -> Check:
     return check
 
 
-async def _part(name: str, settings: StackSettings, stack: StackState | None) -> Check:
-    address = settings.address_of(name)
-    if address:
-        part = external_part(name, address, settings)
-        try:
-            fact = await ask(part.probe, None)
-        except NotReady as reason:
-            variable = PREFIX + ADDRESS_FIELDS[name].upper()
-            fix = f"Start it, or correct {variable}, or unset {variable} to let `studio up` run one"
-            return Check(name=name, outcome="unreachable", address=part.address, detail=str(reason), fix=fix)
-        return Check(name=name, outcome="ok", address=part.address, detail=fact)
-    running = next((part for part in stack.parts if part.name == name), None) if stack else None
-    return _running(running) if running else _stopped(name)
+async def _external(part: Part) -> Check:
+    try:
+        fact = await ask(part.probe, None)
+    except NotReady as reason:
+        variable = PREFIX + ADDRESS_FIELDS[part.name].upper()
+        fix = f"Start it, or correct {variable}, or unset {variable} to let `studio up` run one"
+        return Check(name=part.name, outcome="unreachable", address=part.address, detail=str(reason), fix=fix)
+    return Check(name=part.name, outcome="ok", address=part.address, detail=fact)
 
 
 def _running(part: PartState) -> Check:
@@ -152,9 +156,6 @@ def _is_missing_file(url: str) -> bool:
 
 
 async def _database(settings: StackSettings) -> Check:
-    from studio.db.engine import open_database
-    from studio.db.migrate import check_schema
-
     url = settings.resolved_database_url()
     name, shown = "database", mask_url(url)
     if _is_missing_file(url):

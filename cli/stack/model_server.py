@@ -24,7 +24,8 @@ _WARNINGS_ONLY = 1
 def inference_threads() -> int:
     """Half of the cores: the threads wait for each other spinning, so that one without a core of its own costs most
     of the speed (measured on two busy cores: 5 to 110 tokens/s with two threads, 30 to 70 with one)."""
-    return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, cores // 2))
 
 
 def model_file() -> Path:

@@ -23,9 +23,7 @@ def bare_temporal(tmp_path: Path) -> Iterator[str]:
 
 
 class TestMigrate:
-    async def test_every_store(
-        self, studio: StudioCommand, redis_url: str, mongo_url: str, postgres_url: str, bare_temporal: str
-    ) -> None:
+    async def test_every_store(self, studio: StudioCommand, redis_url: str, mongo_url: str, bare_temporal: str) -> None:
         env = {
             "STUDIO_REDIS_URL": redis_url,
             "STUDIO_MONGO_URL": mongo_url,

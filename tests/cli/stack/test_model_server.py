@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,11 +24,9 @@ async def _busy(session: aiohttp.ClientSession, url: str) -> bool:
 class TestOpenAiApi:
     async def test_chat_streams_with_usage(self, model_url: str, session: aiohttp.ClientSession) -> None:
         body = {"messages": MESSAGES, "max_tokens": 8, "stream": True, "stream_options": {"include_usage": True}}
-        events: list[Any] = []
         async with session.post(f"{model_url}/v1/chat/completions", json=body) as answer:
-            async for line in answer.content:
-                if line.startswith(b"data: {"):
-                    events.append(json.loads(line[6:]))
+            lines = [line async for line in answer.content if line.startswith(b"data: {")]
+        events: list[Any] = [json.loads(line[6:]) for line in lines]
         assert events[-1]["usage"]["completion_tokens"] == 8
         assert len([event for event in events if event["choices"] and event["choices"][0]["delta"].get("content")]) == 8
 
@@ -50,6 +49,7 @@ class TestCallerLeaves:
             await answer.content.readline()
             assert await _busy(session, model_url)
             answer.close()
-        async with asyncio.timeout(5):
-            while await _busy(session, model_url):
-                await asyncio.sleep(0.05)
+        deadline = time.monotonic() + 5
+        while (busy := await _busy(session, model_url)) and time.monotonic() < deadline:  # noqa: ASYNC110 - a server
+            await asyncio.sleep(0.05)
+        assert not busy
