@@ -80,6 +80,7 @@ class LiveView:
             self._print(*self._ended(step))
 
     def _print(self, *lines: Text) -> None:
+        self._live.refresh()  # what is printed is followed by the last frame, which must not be an older one
         self._live.console.print(Group(*lines))
 
     def _ended(self, step: StepStory) -> Iterable[Text]:
