@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.run_events import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import FailureDetails
 from studio.contracts.definitions import ErrorType
@@ -46,6 +47,8 @@ def _classify(error: Exception) -> tuple[ErrorType, str, bool, float | None]:  #
             return "invalid_request", error.detail, False, None
         case LlmError():
             return "upstream_error", error.detail, error.retryable, error.retry_after
+        case RunGone():
+            return "cancelled", error.detail, False, None
         case DependencyUnavailable():
             return "dependency_unavailable", error.detail, True, None
         case StudioError():

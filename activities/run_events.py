@@ -1,5 +1,7 @@
 """What every activity does first: tell the run's readers what the workflow handed along."""
 
+from datetime import datetime
+
 import structlog
 from temporalio import activity
 
@@ -7,8 +9,13 @@ from studio.contracts.activities import StepContext
 from studio.contracts.base import utc_now
 from studio.contracts.events import NewEvent
 from studio.db.engine import Database
+from studio.errors import StudioError
 from studio.store.event_stream import EventStream
-from studio.store.runs import mark_running
+from studio.store.runs import is_open, mark_running
+
+
+class RunGone(StudioError):
+    """The run is not in the database, or has ended there: nothing may be done for it."""
 
 
 class RunEvents:
@@ -25,8 +32,7 @@ class RunEvents:
         structlog.contextvars.bind_contextvars(run_id=run.run_id, step_id=step.path, trace_id=run.trace_id)
         for event in step.events:
             if event.type == "run.started":
-                async with self._database.write() as session:
-                    await mark_running(session, run.run_id, event.ts, info.workflow_run_id or "")
+                await self._take_up(run.run_id, event.ts)
         events = list(step.events)
         if info.attempt > 1:
             data = {"superseded_attempt": info.attempt - 1}
@@ -34,3 +40,10 @@ class RunEvents:
                 NewEvent(ts=utc_now(), step_id=step.path, attempt=info.attempt, type="step.retrying", data=data)
             )
         await self.stream.publish(run.run_id, events)
+
+    async def _take_up(self, run_id: str, at: datetime) -> None:
+        """Raises `RunGone` for a run whose start the API gave up on, and which Temporal had heard of after all."""
+        async with self._database.write() as session:
+            await mark_running(session, run_id, at, activity.info().workflow_run_id or "")
+            if not await is_open(session, run_id):
+                raise RunGone(f"The run {run_id!r} was given up before it began.")

@@ -103,6 +103,12 @@ async def mark_running(session: WriteSession, run_id: str, at: datetime, tempora
     return cast("CursorResult[object]", changed).rowcount == 1
 
 
+async def is_open(session: AsyncSession, run_id: str) -> bool:
+    """Whether the run is there and has not ended."""
+    status = await session.scalar(select(RunRow.status).where(RunRow.id == run_id))
+    return status is not None and status not in FINAL_STATUSES
+
+
 async def record_end(session: WriteSession, run_id: str, end: RunEnd) -> bool:
     """Write how the run ended. A run that has ended already keeps what it says; then False."""
     changed = await session.execute(

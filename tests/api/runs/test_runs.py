@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
+from temporalio.client import WorkflowFailureError
 
+from activities.worker import open_worker
 from studio.contracts.base import JsonObject, utc_now
 from studio.db.tables import IdempotencyRow, RunRow
 from tests.api.conftest import Live
@@ -160,6 +162,18 @@ class TestTemporalAway:
             run = (await api.request("POST", path, {}, headers=headers)).ok(202)
             assert run["id"] == waiting["id"]
             (await api.post(f"/runs/{run['id']}/cancel")).ok(202)
+
+    async def test_a_run_that_was_given_up_does_nothing_if_it_had_started(self, idle: Live) -> None:
+        """The answer of Temporal was lost: the API forgot the run, Temporal did not."""
+        await idle.workflow(ASK)
+        run_id = await idle.start()
+        async with idle.engine.database.write() as session:
+            await session.execute(delete(RunRow))
+        settings = idle.engine.settings
+        async with open_worker(settings) as worker, worker:
+            with pytest.raises(WorkflowFailureError, match="failed"):
+                await idle.engine.client.get_workflow_handle(run_id).result()
+        assert idle.upstream.calls == []
 
     async def test_one_that_never_started_is_closed_when_read(self, idle: Live) -> None:
         await idle.workflow(ECHO)
