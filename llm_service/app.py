@@ -6,7 +6,6 @@ from functools import partial
 from typing import cast
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from llm_service.calls.endpoint import CallEndpoint, Gateway
@@ -23,13 +22,14 @@ from studio.tracing import SpanSender
 from studio.web.app import create_base_app
 from studio.web.health import Check
 
+SERVICE = "llm"
 PREFIXES = ("/v1", "/api/v1")
 DESCRIPTION = """One OpenAI-compatible gateway for chat, text and embeddings over the configured upstreams.
 
 Every call leaves a span with its usage and its cost. `/v1` and `/api/v1` answer alike."""
 
 
-def create_app(settings: LlmSettings) -> FastAPI:
+def create_app(settings: LlmSettings) -> DirectRoutes:
     """Nothing is opened before the lifespan starts."""
 
     @asynccontextmanager
@@ -55,7 +55,7 @@ def create_app(settings: LlmSettings) -> FastAPI:
         return {upstream.name: partial(catalog.check, upstream.name) for upstream in settings.upstreams}
 
     app = create_base_app(
-        service="llm",
+        service=SERVICE,
         title="AI Studio LLM engine",
         description=DESCRIPTION,
         settings=settings,
@@ -67,10 +67,8 @@ def create_app(settings: LlmSettings) -> FastAPI:
         for prefix in PREFIXES
         for operation in (CHAT, TEXT, EMBEDDINGS)
     ]
-    app.router.routes.extend(calls)  # these answer other methods with 405
-    app.user_middleware.append(Middleware(DirectRoutes, routes=calls))  # innermost: behind the limits and the metrics
     for prefix in PREFIXES:
         app.include_router(models_router(prefix))
     app.include_router(upstreams_router)
     describe_calls(app, PREFIXES)
-    return app
+    return DirectRoutes(app, routes=calls, service=SERVICE, settings=settings)

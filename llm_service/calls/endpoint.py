@@ -60,9 +60,11 @@ class CallEndpoint:
         except asyncio.CancelledError:
             record.failed("cancelled", "shutdown", "The LLM engine was stopped.")
             raise
-        except Exception as error:
-            record.failed("error", "internal-error", type(error).__name__)
-            raise
+        except Exception as error:  # noqa: BLE001 - a bug of ours; no framework stands behind this to answer for it
+            _log.error("request.crashed", exc_info=error)
+            bug = StudioError("Something went wrong on our side. The request id finds it in the logs.")
+            record.failed("error", bug.code, type(error).__name__)
+            await problem_with_openai_error(bug, studio_headers(record))(scope, receive, send)
         finally:
             record.send(gateway.spans)
 
