@@ -1,5 +1,6 @@
 """What every benchmark shares: measurements beside their floor, the conditions, processes, and the report."""
 
+import asyncio
 import os
 import platform
 import socket
@@ -17,7 +18,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from cli.stack.parts import Part
+from cli.stack.probes import NotReady, ask
+
 ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 30
 PACKAGES = ("aiohttp", "fastapi", "orjson", "pydantic", "redis", "starlette", "temporalio", "uvicorn", "uvloop")
 
 
@@ -87,6 +92,30 @@ def process(*arguments: str, env: Mapping[str, str] | None = None, ready: str | 
             yield
         finally:
             running.terminate()
+
+
+@contextmanager
+def server(part: Part) -> Generator[None]:
+    """A part of the embedded stack until the block is left."""
+    with subprocess.Popen(  # noqa: S603 - a command of ours
+        part.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        try:
+            asyncio.run(_ready(part, running.pid))
+            yield
+        finally:
+            running.terminate()
+
+
+async def _ready(part: Part, pid: int) -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                await ask(part.probe, pid)
+            except NotReady:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 def _wait_until(url: str, running: subprocess.Popen[bytes], seconds: float = 30) -> None:

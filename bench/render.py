@@ -4,16 +4,13 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from bench.harness import ROOT, Measurement, free_port, median, process
+from bench.harness import ROOT, Measurement, free_port, median, process, server
 from cli.stack import parts
-from cli.stack.probes import NotReady, ask
 from prompt_service.migrations import migrate
 from prompt_service.settings import PromptSettings
 from studio.clients.prompts import PromptClient
@@ -23,7 +20,6 @@ from studio.settings import load_settings
 ROUNDS = 5
 SECONDS = 1.5
 CONCURRENCIES = (1, 16)
-START_SECONDS = 30
 FLOOR = "bare FastAPI + Redis GET"
 _PARAGRAPH = (
     "You help {{ company }}'s customers. Answer in {{ language }}, and never promise what is not in the notes. "
@@ -50,7 +46,7 @@ def _measure(folder: Path) -> list[Measurement]:
     settings = load_settings(
         PromptSettings, mongo_url=mongo.address, redis_url=redis.address, clickhouse_url=env["STUDIO_CLICKHOUSE_URL"]
     )
-    with _server(mongo), _server(redis):
+    with server(mongo), server(redis):
         asyncio.run(migrate(settings))
         with (
             process("-m", "bench.bare_redis", str(bare), redis.address, ready=f"http://127.0.0.1:{bare}/ready"),
@@ -59,29 +55,6 @@ def _measure(folder: Path) -> list[Measurement]:
             asyncio.run(_store(f"http://127.0.0.1:{ours}"))
             targets = {"ours": (ours, "/api/v1/prompts/bench/render"), "bare": (bare, "/bare")}
             return [row for concurrency in CONCURRENCIES for row in _rows(targets, concurrency)]
-
-
-@contextmanager
-def _server(part: parts.Part) -> Generator[None]:
-    with subprocess.Popen(  # noqa: S603 - a part of the embedded stack
-        part.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as running:
-        try:
-            asyncio.run(_ready(part, running.pid))
-            yield
-        finally:
-            running.terminate()
-
-
-async def _ready(part: parts.Part, pid: int) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            try:
-                await ask(part.probe, pid)
-            except NotReady:
-                await asyncio.sleep(0.05)
-            else:
-                return
 
 
 async def _store(url: str) -> None:
