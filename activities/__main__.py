@@ -10,6 +10,7 @@ import uvloop
 from activities.settings import WorkerSettings
 from activities.worker import open_worker
 from studio.errors import SettingsError
+from studio.leaving import leave
 from studio.settings import load_settings
 from studio.telemetry import configure_logging
 
@@ -47,6 +48,7 @@ def main() -> None:
     except SettingsError as error:
         print(error.detail, file=sys.stderr)  # noqa: T201 - logging may not be configured yet
         sys.exit(2)
+    leave(0)
 
 
 if __name__ == "__main__":

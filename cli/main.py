@@ -3,8 +3,9 @@
 import typer
 
 from cli.commands import register as register_commands
+from cli.prompt_commands import register as register_prompt_commands
 from cli.stack.commands import register as register_stack_commands
-from cli.stack.process import leave
+from studio.leaving import leave
 
 app = typer.Typer(
     name="studio",
@@ -13,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 register_commands(app)
+register_prompt_commands(app)
 register_stack_commands(app)
 
 

@@ -16,9 +16,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli.stack.parts import SEARCH_ATTRIBUTES
 from cli.stack.plan import temporal_connect
 from cli.stack.probes import NotReady, Probe, ask, mongo_probe, redis_probe, temporal_probe
-from cli.stack.process import leave
 from cli.stack.settings import StackSettings
 from studio.errors import DependencyUnavailable, StudioError
+from studio.leaving import leave
 from studio.settings import load_settings
 
 _PAUSE_SECONDS = 0.1

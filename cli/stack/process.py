@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 
@@ -77,19 +76,6 @@ def watch_end(child: "subprocess.Popen[bytes]") -> asyncio.Future[int]:
 
     threading.Thread(target=wait, daemon=True, name=f"wait-{child.pid}").start()
     return ended
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with `code`.
-
-    Where Temporal's SDK was used it ends without taking the interpreter down: a thread of the SDK may crash that
-    (temporalio/sdk-python, issue 300).
-    """
-    if "temporalio.bridge.runtime" not in sys.modules:
-        sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
