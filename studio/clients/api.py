@@ -1,5 +1,6 @@
 """A typed client of the workflow engine."""
 
+import io
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
@@ -127,7 +128,7 @@ class ApiClient:
         sent = dict(headers or {})
         data = None
         if body is not None:
-            data = orjson.dumps(body)
+            data = io.BytesIO(orjson.dumps(body))
             sent["Content-Type"] = "application/json"
         async with (
             connection_faults(PART),

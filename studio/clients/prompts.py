@@ -12,7 +12,15 @@ from yarl import URL
 
 from studio.clients.http import connection_faults, raise_for_problem
 from studio.contracts.base import Json, Page
-from studio.contracts.prompts import DEFAULT_PROJECT, ApplyResult, PromptDocument, RenderedPrompt
+from studio.contracts.prompts import (
+    DEFAULT_PROJECT,
+    ApplyResult,
+    PromoteRequest,
+    Prompt,
+    PromptDocument,
+    PromptVersion,
+    RenderedPrompt,
+)
 from studio.contracts.traces import TraceDetail, TraceSummary
 
 PART = "prompt engine"
@@ -65,6 +73,24 @@ class PromptClient:
     async def export(self, *, project_id: str | None = None, name: str | None = None) -> list[PromptDocument]:
         query = {key: value for key, value in (("project_id", project_id), ("name", name)) if value is not None}
         return _documents.validate_json(await self._call("GET", ("prompts:export",), query))
+
+    async def list_prompts(self, **filters: str | int | None) -> Page[Prompt]:
+        """Newest first. Filters are the query parameters of `GET /prompts`; None leaves one out."""
+        query = {key: value for key, value in filters.items() if value is not None}
+        return Page[Prompt].model_validate_json(await self._call("GET", ("prompts",), query))
+
+    async def get_prompt(self, ref: str, *, project_id: str = DEFAULT_PROJECT) -> Prompt:
+        return Prompt.model_validate_json(await self._call("GET", ("prompts", ref), {"project_id": project_id}))
+
+    async def get_version(self, ref: str, version: int, *, project_id: str = DEFAULT_PROJECT) -> PromptVersion:
+        path = ("prompts", ref, "versions", str(version))
+        return PromptVersion.model_validate_json(await self._call("GET", path, {"project_id": project_id}))
+
+    async def promote(self, ref: str, request: PromoteRequest, *, project_id: str = DEFAULT_PROJECT) -> Prompt:
+        """Point a label to a version; a label that is not where `expected` says is a `Conflict`."""
+        body = request.model_dump(mode="json", exclude_unset=True)
+        answer = await self._call("POST", ("prompts", ref, "promote"), {"project_id": project_id}, body)
+        return Prompt.model_validate_json(answer)
 
     async def get_trace(self, trace_id: str) -> TraceDetail:
         return TraceDetail.model_validate_json(await self._call("GET", ("traces", trace_id), {}))
