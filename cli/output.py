@@ -10,9 +10,7 @@ from typing import Any
 import orjson
 import typer
 from pydantic import BaseModel
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from studio.contracts.base import Json
@@ -61,23 +59,22 @@ def plain(data: Any) -> Json:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table on a terminal; aligned columns without any cutting elsewhere. `right` names what aligns right."""
-    if on_terminal():
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for name in head:
-            table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell, STATUS_STYLES.get(cell, "")) for cell in row))
-        Console(highlight=False).print(table)
-        return
-    lines = [list(head), *(list(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        cells = (
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for cell, width, name in zip(line, widths, head, strict=True)
-        )
-        typer.echo("  ".join(cells).rstrip())
+    """Aligned columns, nothing cut, so that ids can be copied. `right` names the columns that align right.
+
+    On a terminal columns without content are left out.
+    """
+    lines = [list(row) for row in rows]
+    shown = [column for column in range(len(head)) if not on_terminal() or any(line[column] for line in lines)]
+    widths = {column: max(len(line[column]) for line in [list(head), *lines]) for column in shown}
+    console = out()
+    for number, line in enumerate([list(head), *lines]):
+        row = Text(style="bold" if number == 0 else "")
+        for column in shown:
+            cell, width = line[column], widths[column]
+            padded = cell.rjust(width) if head[column] in right else cell.ljust(width)
+            row.append(padded, STATUS_STYLES.get(cell, "")).append("  ")
+        row.rstrip()
+        console.print(row)
 
 
 def print_text(text: str, style: str = "") -> None:
@@ -129,5 +126,9 @@ def usage_text(usage: RunUsage) -> str:
 
 
 def time_text(moment: datetime | None) -> str:
-    """Local time, to the second."""
-    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Local time, to the second; on a terminal without the date when that is today."""
+    if moment is None:
+        return ""
+    local = moment.astimezone()
+    today = on_terminal() and local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
