@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import RedisError
 
-from api.runs.story import Seq, read_seq, whole_story
+from api.runs.story import Identity, Seq, identity, read_seq, whole_story
 from studio.contracts.events import FINAL_EVENTS, RunEvent
 from studio.contracts.runs import FINAL_STATUSES, Run
 from studio.errors import DependencyUnavailable
@@ -39,12 +39,19 @@ class Frame:
     data: bytes
     """As server-sent event."""
     final: bool
+    identity: Identity
 
 
 def frame_of(event: RunEvent) -> Frame:
     body = dump_json(event.model_dump(mode="json"))
     data = b"id: %b\nevent: %b\ndata: %b\n\n" % (event.seq.encode(), event.type.encode(), body)
-    return Frame(read_seq(event.seq), data, event.type in FINAL_EVENTS)
+    return Frame(read_seq(event.seq), data, event.type in FINAL_EVENTS, identity(event))
+
+
+def _frames(events: Sequence[RunEvent], seen: set[Identity]) -> list[Frame]:
+    frames = [frame_of(event) for event in events]
+    seen.update(frame.identity for frame in frames)
+    return frames
 
 
 class Watcher:
@@ -55,6 +62,8 @@ class Watcher:
         self._arrived = asyncio.Event()
         self._too_slow = False
         self._over = False
+        self.gaps = False
+        """Whether Redis was away meanwhile, so that events may be missing in the middle."""
 
     def give(self, frames: Sequence[Frame]) -> None:
         if len(self._frames) + len(frames) > BUFFERED:
@@ -120,6 +129,8 @@ class _Reader:
                     break
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("events.reader_lost_redis", run_id=self._run_id, error=type(error).__name__)
+            for watcher in self.watchers:
+                watcher.gaps = True
             await asyncio.sleep(RETRY_SECONDS)
             return await self._has_ended()
         return True
@@ -179,10 +190,11 @@ class EventHub:
 
         `first` is what the caller read to see that Redis is there.
         """
+        seen: set[Identity] = set()
         position = after
         page = list(first)
         while page:
-            frames = [frame_of(event) for event in page]
+            frames = _frames(page, seen)
             yield frames
             if frames[-1].final:
                 return
@@ -191,7 +203,7 @@ class EventHub:
         with self._watching(run_id, position) as watcher:
             # Between the last page and now the reader may have given others what this client has not seen.
             while page := await self._page(run_id, position, PAGE):
-                frames = [frame_of(event) for event in page]
+                frames = _frames(page, seen)
                 yield frames
                 if frames[-1].final:
                     return
@@ -199,15 +211,24 @@ class EventHub:
             last = read_seq(position)
             while frames := await watcher.take():
                 unseen = [frame for frame in frames if frame.seq > last]
-                if unseen:
-                    last = unseen[-1].seq
-                    yield unseen
-                    if unseen[-1].final:
-                        return
-        run = await self._refreshed(run_id)
-        rest = await self.so_far(run, f"{last[0]}-{last[1]}", limit=BUFFERED)
+                if not unseen:
+                    continue
+                seen.update(frame.identity for frame in unseen)
+                last = unseen[-1].seq
+                if unseen[-1].final and watcher.gaps:
+                    unseen[-1:-1] = await self._missed(run_id, after, seen)
+                yield unseen
+                if unseen[-1].final:
+                    return
+        rest = await self._missed(run_id, after, seen)
         if rest:
-            yield [frame_of(event) for event in rest]
+            yield rest
+
+    async def _missed(self, run_id: str, after: str, seen: set[Identity]) -> list[Frame]:
+        """What a finished run's row tells and the live stream did not."""
+        run = await self._refreshed(run_id)
+        events = await self.so_far(run, after, limit=BUFFERED)
+        return [frame_of(event) for event in events if identity(event) not in seen | {None}]
 
     @contextlib.contextmanager
     def _watching(self, run_id: str, after: str):

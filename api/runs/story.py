@@ -15,6 +15,7 @@ _PUBLISHED_WITHIN_MS = 60_000
 """How long an activity may wait for a worker before its events reach Redis."""
 
 Seq = tuple[int, int]
+Identity = tuple[str, str | None] | None
 
 
 def read_seq(seq: str) -> Seq:
@@ -47,8 +48,8 @@ def whole_story(run: Run, streamed: Sequence[RunEvent]) -> list[RunEvent]:
 
     What is added gets a `seq` made of its time, so that a reader who has seen a part goes on after it.
     """
-    seen = {_identity(event) for event in streamed}
-    told = [event for event in _told(run) if _identity(event) not in seen]
+    seen = {identity(event) for event in streamed}
+    told = [event for event in _told(run) if identity(event) not in seen]
     if not told:
         return list(streamed)
     events = list(streamed)
@@ -78,8 +79,10 @@ def _moments(told: Sequence[NewEvent], streamed: Sequence[RunEvent]) -> list[int
     return moments[::-1]
 
 
-def _identity(event: NewEvent) -> tuple[str, str | None]:
-    """What happened, whichever attempt it was."""
+def identity(event: NewEvent) -> Identity:
+    """What happened, whichever attempt it was; None for tokens and the like, of which there are many."""
+    if event.type in {"token", "thinking", "usage"}:
+        return None
     if event.type in FINAL_EVENTS:
         return "run.ended", None
     if event.type in {"step.succeeded", "step.failed", "step.cancelled"}:

@@ -289,7 +289,7 @@ class TestRedisAway:
             live.upstream.default = Reply(text="a b", hold_after=1)
             run_id = await live.start()
             stream = await watch(live, run_id)
-            await stream.until("token")
+            seen = await stream.until("token")
             await asyncio.to_thread(server.__exit__, None, None, None)
             (await live.api.get(f"/runs/{run_id}/events")).problem(503, "dependency-unavailable")
             assert (await live.api.get("//health/ready")).json["down"] == ["redis"]
@@ -297,7 +297,9 @@ class TestRedisAway:
                 live.upstream.release()
                 async with asyncio.timeout(30):
                     rest = await stream.rest()
-                assert types(rest)[-1] == ("run.succeeded", None)
+                story = [event for event in types(seen + rest) if event[0] != "token"]
+                assert sorted(story, key=str) == sorted(STORY, key=str)
+                assert story[-1] == ("run.succeeded", None)
                 assert (await live.api.get("//health/ready")).status == 200
 
     async def test_stays_away(self, tmp_path: Path, temporal_address: str) -> None:
