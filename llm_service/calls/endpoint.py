@@ -77,7 +77,7 @@ async def _serve(gateway: Gateway, record: CallRecord, receive: Receive, send: S
     await (serving.stream() if call.stream else serving.whole())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Serving:
     """One call that is understood and has an upstream."""
 
@@ -90,7 +90,7 @@ class _Serving:
     send: Send
 
     async def whole(self) -> None:
-        async with self._patience():
+        with self._patience():
             answer = await self._ask()
         await pass_on(self.record, self.upstream, answer, self.send)
 
@@ -98,13 +98,14 @@ class _Serving:
         ping_seconds, content = self.gateway.ping_seconds, self.gateway.content
         passage = StreamPassage(self.record, self.call, self.send, ping_seconds=ping_seconds, content=content)
         try:
-            async with self._patience() as patience, passage.pinging():
-                answer = await self._ask()
-                if answer.rest is not None:
-                    try:
-                        await passage.run(answer.body, answer.rest, patience)
-                    finally:
-                        answer.close()
+            with self._patience() as patience:
+                async with passage.pinging():
+                    answer = await self._ask()
+                    if answer.rest is not None:
+                        try:
+                            await passage.run(answer.body, answer.rest, patience)
+                        finally:
+                            answer.close()
         except StudioError as error:
             if not passage.started:
                 raise

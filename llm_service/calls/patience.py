@@ -31,13 +31,13 @@ class Patience:
         self._waiting_since: float | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._task = cast("asyncio.Task[None]", asyncio.current_task(self._loop))
         self._timer = self._loop.call_later(min(WATCH_AFTER_SECONDS, self._timeouts.total), self._begin_watch)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()

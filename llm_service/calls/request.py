@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import orjson
 from starlette.types import Receive, Scope
 
+from llm_service.errors import CallerLeft
 from studio.contracts.base import JsonObject
 from studio.contracts.ids import new_span_id, new_trace_id
 from studio.errors import FieldError, InvalidInput
@@ -108,6 +109,7 @@ def _read_metadata(raw: bytes, caller: Caller) -> None:
 
 
 async def read_body(receive: Receive) -> bytes:
+    """Raises `CallerLeft` when the caller goes before the body is whole."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
@@ -115,6 +117,8 @@ async def read_body(receive: Receive) -> bytes:
     parts = [body]
     while message.get("more_body", False):
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerLeft("The caller left before the request was complete.")
         parts.append(message.get("body", b""))
     return b"".join(parts)
 
