@@ -52,7 +52,6 @@ def _json_is_text(_element: object, _compiler: object, **_options: object) -> st
     return "TEXT"
 
 
-
 class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, Decimal: Money, dict[str, Any]: JsonColumn}
 
