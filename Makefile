@@ -23,7 +23,7 @@ demo: install ## Start the stack, run the example on the local model and leave i
 	@$(BIN)/python -m cli.demo
 
 test: install ## Run every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadfile  # most tests wait for servers, so three at a time suit two cores
 
 lint: install ## Check style and formatting
 	$(BIN)/ruff check .

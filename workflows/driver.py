@@ -11,7 +11,6 @@ from studio.contracts.activities import FailureDetails, RecordEndRequest, StepCo
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
-from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunEnd, RunError, RunProgress, RunRequest
 from studio.engine.plan import compile_plan
 from studio.engine.scheduler import advance
@@ -107,15 +106,7 @@ class Driver:
         return ResolvedAgent(name=command.step.id, spec=agent)
 
     def _context(self, command: RunAgent, agent: ResolvedAgent) -> StepContext:
-        run = self._request.context
-        return StepContext(
-            run=run,
-            path=command.path,
-            agent=agent.name,
-            span_id=derived_span_id(run.run_id, command.path),
-            conversation_id=f"{run.run_id}/{command.path}",
-            events=self._take_outbox(),
-        )
+        return StepContext(run=self._request.context, path=command.path, agent=agent.name, events=self._take_outbox())
 
     def _take_outbox(self) -> list[NewEvent]:
         events, self._outbox = self._outbox, []

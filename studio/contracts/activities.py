@@ -5,6 +5,7 @@ from decimal import Decimal
 from studio.contracts.base import Contract, Json, JsonObject
 from studio.contracts.definitions import PromptRef
 from studio.contracts.events import NewEvent
+from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunContext, RunEnd, RunUsage
 from studio.contracts.spans import SpanId
 
@@ -15,11 +16,17 @@ class StepContext(Contract):
     run: RunContext
     path: str
     agent: str
-    span_id: SpanId
-    """The step's span: the parent of what the activity records."""
-    conversation_id: str
     events: list[NewEvent] = []
     """What the workflow has to tell the run's readers: published before anything else."""
+
+    @property
+    def span_id(self) -> str:
+        """The step's span: the parent of what the activity records."""
+        return derived_span_id(self.run.run_id, self.path)
+
+    @property
+    def conversation_id(self) -> str:
+        return f"{self.run.run_id}/{self.path}"
 
 
 class Opening(Contract):
