@@ -15,6 +15,7 @@ from studio.contracts.base import Page
 from studio.contracts.events import RunEvent
 from studio.contracts.runs import FINAL_STATUSES, Run
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput
+from studio.tasks import end_tasks
 from studio.web.json_route import JsonRoute
 from studio.web.responses import JSONResponse
 
@@ -115,5 +116,4 @@ async def _with_pings(frames: AsyncGenerator[list[Frame]]) -> AsyncGenerator[byt
             yield b"".join(frame.data for frame in batch)
     finally:
         if pending is not None:
-            pending.cancel()
-            await asyncio.wait([pending])
+            await end_tasks(pending)

@@ -14,6 +14,7 @@ from studio.contracts.events import FINAL_EVENTS, RunEvent
 from studio.contracts.runs import FINAL_STATUSES, Run
 from studio.errors import DependencyUnavailable
 from studio.store.event_stream import EventStream
+from studio.tasks import end_tasks
 from studio.web.responses import dump_json
 
 BLOCK_MS = 3000
@@ -110,7 +111,7 @@ class _Reader:
 
     async def _run(self) -> None:
         try:
-            while not await self._step():
+            while self.watchers and not await self._step():  # Redis' client may lose the cancel when the last one left
                 pass
         finally:
             for watcher in self.watchers:
@@ -162,10 +163,7 @@ class EventHub:
         self._readers: dict[str, _Reader] = {}
 
     async def close(self) -> None:
-        tasks = [reader.task for reader in self._readers.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*(reader.task for reader in self._readers.values()))
 
     async def so_far(self, run: Run, after: str, *, limit: int) -> list[RunEvent]:
         """Events after `after`; of a finished run the whole story, whatever became of its stream."""

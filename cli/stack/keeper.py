@@ -13,6 +13,7 @@ from cli.stack.probes import NotReady, ask
 from cli.stack.process import kill_session, spawn, watch_end
 from cli.stack.settings import own_environment
 from cli.stack.state import DataFolder, PartState, created
+from studio.tasks import end_tasks
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -101,8 +102,7 @@ class PartKeeper:
             if watch.done() and not self._ended.done():
                 watch.result()  # it ends by itself only to raise
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            await end_tasks(watch)
         code = await self._ended
         self._forget(child)
         return code

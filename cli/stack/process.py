@@ -1,16 +1,14 @@
 """Child processes that never outlive the process that started them."""
 
 import asyncio
-import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-_PR_SET_PDEATHSIG = 1
 
 
 def spawn(
@@ -28,16 +26,16 @@ def spawn(
     the main thread.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    linux = sys.platform == "linux"
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - the command lines are ours
-            list(command),
+            [*(_launched(death_signal, user) if linux else ()), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(env),
             start_new_session=True,
-            user=user,
-            preexec_fn=_die_with_parent(death_signal) if sys.platform == "linux" else None,  # noqa: PLW1509 - main thread
+            user=None if linux else user,
         )
 
 
@@ -78,13 +76,8 @@ def watch_end(child: "subprocess.Popen[bytes]") -> asyncio.Future[int]:
     return ended
 
 
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # resolved here: the child may only make async-signal-safe calls
-
-    def in_child() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
+def _launched(death_signal: signal.Signals, user: str | None) -> list[str]:
+    """What goes before a command, so that it gets `death_signal` when this process dies; see `cli.stack.launch`."""
+    launcher = Path(__file__).with_name("launch.py")
+    uid = str(pwd.getpwnam(user).pw_uid) if user else "-"
+    return [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), str(int(death_signal)), uid]

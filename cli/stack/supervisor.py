@@ -15,6 +15,7 @@ from cli.stack.process import stop as stop_process
 from cli.stack.screen import Screen
 from cli.stack.settings import own_environment
 from cli.stack.state import DataFolder, StackState, created
+from studio.tasks import end_tasks
 
 
 class Supervisor:
@@ -62,9 +63,7 @@ class Supervisor:
             if failed.done():
                 failed.result()
         finally:
-            for task in (stop, ready, *work):
-                task.cancel()
-            await asyncio.gather(stop, ready, *work, return_exceptions=True)
+            await end_tasks(stop, ready, *work)
             await asyncio.gather(failed, return_exceptions=True)
 
     async def _keep(self, keeper: PartKeeper) -> None:

@@ -35,6 +35,7 @@ from prompt_service.mongo import Database, mongo_faults
 from prompt_service.prompts.reads import JoinedReads
 from prompt_service.prompts.records import CACHE
 from studio.contracts.prompts import Prompt, PromptType, PromptVersion
+from studio.tasks import end_tasks
 
 ENTRY_SECONDS = 3600
 VERSION_SECONDS = 86_400
@@ -132,8 +133,7 @@ class PromptCache:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._poller.cancel()
-        await asyncio.gather(self._poller, return_exceptions=True)
+        await end_tasks(self._poller)
         await self._redis.aclose()
 
     async def ping(self) -> None:
