@@ -1,5 +1,6 @@
 """Static checks of a definition when it is stored: everything that would fail later and can be known now."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from typing import cast
@@ -13,6 +14,12 @@ from studio.templates import compile_template
 
 Loc = tuple[str | int, ...]
 IN_SCOPE = ("input", "steps", "run", "prev")
+MAX_STEPS = 2_000
+"""In one workflow, those inside blocks counted."""
+MAX_FINDINGS = 100
+_MAX_SUGGESTIONS = 10
+"""Looking for a near miss compares a name with every id."""
+_MAX_LISTED = 20
 
 
 def check_agent(agent: AgentSpec, loc: Loc = ()) -> list[FieldError]:
@@ -30,7 +37,8 @@ def check_agent(agent: AgentSpec, loc: Loc = ()) -> list[FieldError]:
 def check_workflow(workflow: WorkflowDefinition) -> list[FieldError]:
     """Duplicate ids, expression syntax, and references to steps that do not exist or cannot have finished.
 
-    `loc` is relative to the document's root. Whether agents exist is the store's to say: see `agent_references`.
+    The first 100 findings. `loc` is relative to the document's root. Whether agents exist is the store's to say: see
+    `agent_references`.
     """
     return _Check(workflow).run()
 
@@ -65,17 +73,28 @@ def _draw(steps: list[Step], block: str | None, nodes: list[dict[str, Json]], ed
             _draw(step.sequential.steps, path, nodes, edges)
 
 
+class _EnoughError(Exception):
+    """There are as many findings as anyone will read."""
+
+
 class _Check:
     def __init__(self, workflow: WorkflowDefinition) -> None:
         self._workflow = workflow
         self._ids = {step.id for _, step in walk(workflow.steps)}
+        self._listed = _listing(self._ids)
+        self._suggestions = 0
         self._finished: set[str] = set()
         self._found: list[FieldError] = []
 
     def run(self) -> list[FieldError]:
-        self._duplicates()
-        self._block(self._workflow.steps, ("steps",))
-        self._value(self._workflow.output, ("output",))
+        count = sum(1 for _ in walk(self._workflow.steps))
+        if count > MAX_STEPS:
+            message = f"{count} steps, those inside blocks counted; a workflow has at most {MAX_STEPS}"
+            return [FieldError(loc=["steps"], msg=message, type="too_many_steps")]
+        with contextlib.suppress(_EnoughError):
+            self._duplicates()
+            self._block(self._workflow.steps, ("steps",))
+            self._value(self._workflow.output, ("output",))
         return self._found
 
     def _duplicates(self) -> None:
@@ -95,7 +114,8 @@ class _Check:
                 case AgentStep():
                     self._value(step.input, (*place, "input"))
                     if isinstance(step.agent, AgentSpec):
-                        self._found += check_agent(step.agent, (*place, "agent"))
+                        for error in check_agent(step.agent, (*place, "agent")):
+                            self._append(error)
                 case TransformStep():
                     self._value(step.transform, (*place, "transform"))
                 case SequentialStep():
@@ -145,12 +165,27 @@ class _Check:
             self._add(loc, f"{expression.source}: name one step, as steps.ID", "unknown_reference")
         for step in sorted(expression.steps):
             if step not in self._ids:
-                close = difflib.get_close_matches(step, self._ids, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"steps are {', '.join(sorted(self._ids))}"
-                self._add(loc, f"{expression.source}: there is no step {step!r}", "unknown_reference", hint)
+                message = f"{expression.source}: there is no step {step!r}"
+                self._add(loc, message, "unknown_reference", self._suggestion(step))
             elif step not in self._finished:
                 message = f"{expression.source}: step {step!r} cannot have finished here"
                 self._add(loc, message, "early_reference", "refer to a step that comes before")
 
+    def _suggestion(self, step: str) -> str:
+        self._suggestions += 1
+        close = difflib.get_close_matches(step, self._ids, 1) if self._suggestions <= _MAX_SUGGESTIONS else []
+        return f"did you mean {close[0]!r}?" if close else self._listed
+
     def _add(self, loc: Loc, message: str, kind: str, hint: str | None = None) -> None:
-        self._found.append(FieldError(loc=list(loc), msg=message, type=kind, hint=hint))
+        self._append(FieldError(loc=list(loc), msg=message, type=kind, hint=hint))
+
+    def _append(self, error: FieldError) -> None:
+        self._found.append(error)
+        if len(self._found) >= MAX_FINDINGS:
+            raise _EnoughError
+
+
+def _listing(ids: set[str]) -> str:
+    names = sorted(ids)
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"steps are {', '.join(names[:_MAX_LISTED])}{more}"

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from studio.contracts.base import JsonObject
@@ -57,6 +59,33 @@ class TestCheckWorkflow:
     def test_a_near_miss_gets_a_hint(self) -> None:
         (error,) = check_workflow(workflow({"id": "plan", "transform": 1}, output="${{ steps.paln.output }}"))
         assert error.hint == "did you mean 'plan'?"
+
+    def test_of_many_findings_the_first_hundred_are_told_quickly(self) -> None:
+        steps: list[JsonObject] = [
+            {"id": f"step_number_{number}_" + "x" * 40, "transform": f"${{{{ steps.step_numbre_{number}.output }}}}"}
+            for number in range(1000)
+        ]
+        started = time.process_time()
+        errors = check_workflow(workflow(*steps))
+        assert time.process_time() - started < 5  # comparing each with every id takes minutes
+        assert [error.loc for error in errors] == [["steps", number, "transform"] for number in range(100)]
+        assert sum((error.hint or "").startswith("did you mean") for error in errors) <= 10
+        assert all(len(error.hint or "") < 2_000 for error in errors)
+
+    def test_a_hint_lists_twenty_steps(self) -> None:
+        steps: list[JsonObject] = [{"id": f"s{number:02}", "transform": 1} for number in range(25)]
+        (error,) = check_workflow(workflow(*steps, output="${{ steps.elsewhere.output }}"))
+        assert error.hint == "steps are " + ", ".join(f"s{number:02}" for number in range(20)) + " and 5 more"
+
+    def test_templates_of_agents_count_as_findings(self) -> None:
+        agent: JsonObject = {"instructions": "{% if %}", "message": "{% if %}"}
+        steps: list[JsonObject] = [{"id": f"s{number}", "agent": agent} for number in range(60)]
+        assert len(check_workflow(workflow(*steps))) == 100
+
+    @pytest.mark.parametrize(("count", "expected"), [(1999, []), (2000, [(["steps"], "too_many_steps")])])
+    def test_steps_inside_blocks_are_counted(self, count: int, expected: list[tuple[list[str | int], str]]) -> None:
+        steps: list[JsonObject] = [{"id": f"s{number}", "transform": 1} for number in range(count)]
+        assert found(workflow({"id": "block", "sequential": {"steps": steps}})) == expected
 
 
 class TestGraph:
