@@ -1,30 +1,26 @@
 """The one place where our errors become Temporal's: what failed, and whether trying again can help."""
 
 from datetime import timedelta
-from decimal import Decimal
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
-from temporalio import activity
+from pydantic import ValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.run_events import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import FailureDetails
 from studio.contracts.definitions import ErrorType
-from studio.contracts.runs import RunUsage
 from studio.errors import DependencyUnavailable, StudioError
 
 MAX_RETRY_AFTER_SECONDS = 300
 _log = structlog.get_logger(__name__)
 
 
-def as_application_error(
-    error: Exception, *, usage: RunUsage | None = None, cost_usd: Decimal | None = None
-) -> ApplicationError:
-    """The failure with its error type, the attempt, and what the attempt had used."""
+def as_application_error(error: Exception, details: FailureDetails) -> ApplicationError:
+    """The failure with its error type, and what the step's attempts had used."""
     kind, message, retryable, retry_after = _classify(error)
-    details = FailureDetails(attempt=activity.info().attempt, usage=usage or RunUsage(), cost_usd=cost_usd)
     delay = timedelta(seconds=min(retry_after, MAX_RETRY_AFTER_SECONDS)) if retry_after else None
     if kind != "internal_error":
         _log.warning("activity.failed", type=kind, message=message, attempt=details.attempt, retryable=retryable)
@@ -53,9 +49,16 @@ def _classify(error: Exception) -> tuple[ErrorType, str, bool, float | None]:  #
             return "dependency_unavailable", error.detail, True, None
         case StudioError():
             return "prompt_error", error.detail, error.status >= 500, None
-        case SQLAlchemyError() | OSError():
+        case ValidationError():
+            return "invalid_request", f"The request is not one that a model takes: {_first(error)}", False, None
+        case OperationalError() | InterfaceError() | PoolTimeout() | OSError():
             _log.warning("activity.database_failed", exc_info=error)
             return "dependency_unavailable", "The database does not answer.", True, None
         case _:
             _log.error("activity.crashed", exc_info=error)
             return "internal_error", f"A bug of ours: {type(error).__name__}.", True, None
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

@@ -1,21 +1,28 @@
 """The model call of the native agent."""
 
+import asyncio
 import contextlib
 from decimal import Decimal
 
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
 from temporalio import activity
 
 from activities.failures import as_application_error
 from activities.heartbeat import heartbeating
 from activities.messages import opening_messages
-from activities.run_events import RunEvents
+from activities.run_events import RunEvents, attempt_of
 from activities.tokens import TokenPublisher
 from studio.clients.llm import LlmClient
-from studio.contracts.activities import CompletionRequest, CompletionResult, StepContext
+from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails, StepContext
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
 from studio.store.conversations import ConversationStore
+
+KEEP_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)
+"""An answer was paid for: the database gets a minute to come back before the model is asked again."""
+_log = structlog.get_logger(__name__)
 
 
 class LLMActivities:
@@ -32,24 +39,23 @@ class LLMActivities:
 
         Cancelled, it closes the connection, and with it the provider's. Raises `ApplicationError`.
         """
-        answer = _Answer()
+        answer = _Answer(attempt_of(request.step))
         try:
-            async with heartbeating():
+            async with heartbeating(answer.used):
                 await self._events.begin(request.step)
                 messages, length = await self._messages(request)
                 await self._ask(request, messages, answer)
-                length = await self._conversations.write(
-                    request.step.conversation_id, length, [{"role": "assistant", "content": answer.text}]
-                )
+                length = await self._keep(request.step, length, answer)
         except Exception as error:
-            raise as_application_error(error, usage=answer.run_usage(), cost_usd=answer.cost_usd) from error
+            raise as_application_error(error, answer.used()) from error
+        used = answer.used()
         return CompletionResult(
             length=length,
             text=answer.text,
             finish_reason=answer.finish_reason,
-            attempt=activity.info().attempt,
-            usage=answer.run_usage(),
-            cost_usd=answer.cost_usd,
+            attempt=used.attempt,
+            usage=used.usage,
+            cost_usd=used.cost_usd,
         )
 
     async def _messages(self, request: CompletionRequest) -> tuple[list[JsonObject], int]:
@@ -65,7 +71,7 @@ class LLMActivities:
         stream = self._llm.stream_chat(chat, _call_context(step, request.prompt))
         answer.asked = True
         async with (
-            TokenPublisher(self._events.stream, step.run.run_id, step.path) as tokens,
+            TokenPublisher(self._events.stream, step.run.run_id, step.path, answer.attempt) as tokens,
             contextlib.aclosing(stream) as deltas,
         ):
             async for delta in deltas:
@@ -78,11 +84,24 @@ class LLMActivities:
                 answer.cost_usd = delta.cost_usd if delta.cost_usd is not None else answer.cost_usd
                 answer.finish_reason = delta.finish_reason or answer.finish_reason
 
+    async def _keep(self, step: StepContext, length: int, answer: "_Answer") -> int:
+        message: JsonObject = {"role": "assistant", "content": answer.text}
+        for pause in KEEP_PAUSES_SECONDS:
+            try:
+                return await self._conversations.write(step.conversation_id, length, [message])
+            except (OperationalError, InterfaceError, OSError) as error:
+                _log.warning("activity.answer_waits_for_database", error=type(error).__name__)
+                await asyncio.sleep(pause)
+        return await self._conversations.write(step.conversation_id, length, [message])
+
 
 class _Answer:
-    """What has come of a call so far."""
+    """What has come of a call so far, on top of what the attempts before it had used."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+        beaten = activity.info().heartbeat_details
+        self._before = FailureDetails.model_validate(beaten[0]) if beaten else FailureDetails()
         self.asked = False
         self.pieces: list[str] = []
         self.usage = Usage()
@@ -93,13 +112,16 @@ class _Answer:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def run_usage(self) -> RunUsage:
-        return RunUsage(
+    def used(self) -> FailureDetails:
+        usage = RunUsage(
             prompt_tokens=self.usage.prompt_tokens,
             completion_tokens=self.usage.completion_tokens,
             total_tokens=self.usage.total_tokens,
             llm_calls=1 if self.asked else 0,
         )
+        costs = [cost for cost in (self._before.cost_usd, self.cost_usd) if cost is not None]
+        cost_usd = sum(costs, Decimal(0)) if costs else None
+        return FailureDetails(attempt=self.attempt, usage=self._before.usage.plus(usage), cost_usd=cost_usd)
 
 
 def _call_context(step: StepContext, prompt: str | None) -> CallContext:

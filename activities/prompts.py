@@ -4,9 +4,9 @@ from temporalio import activity
 
 from activities.failures import as_application_error
 from activities.messages import template_variables, user_text
-from activities.run_events import RunEvents
+from activities.run_events import RunEvents, attempt_of
 from studio.clients.prompts import PromptClient
-from studio.contracts.activities import RenderPromptRequest, RenderPromptResult
+from studio.contracts.activities import FailureDetails, RenderPromptRequest, RenderPromptResult
 from studio.contracts.base import JsonObject
 from studio.contracts.prompts import RenderedPrompt
 from studio.store.conversations import ConversationStore
@@ -33,8 +33,10 @@ class PromptActivities:
             messages = _conversation(rendered, request)
             length = await self._conversations.write(request.step.conversation_id, 0, messages)
         except Exception as error:
-            raise as_application_error(error) from error
-        return RenderPromptResult(length=length, prompt=f"{rendered.name}@{rendered.version}")
+            raise as_application_error(error, FailureDetails(attempt=attempt_of(request.step))) from error
+        return RenderPromptResult(
+            length=length, prompt=f"{rendered.name}@{rendered.version}", attempt=attempt_of(request.step)
+        )
 
 
 def _conversation(rendered: RenderedPrompt, request: RenderPromptRequest) -> list[JsonObject]:

@@ -5,7 +5,7 @@ from typing import Any
 from temporalio import activity
 
 from activities.failures import as_application_error
-from studio.contracts.activities import RecordEndRequest
+from studio.contracts.activities import FailureDetails, RecordEndRequest
 from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus
 from studio.contracts.spans import Span, SpanStatus
@@ -31,7 +31,7 @@ class RecordActivities:
                 await record_end(session, run.run_id, request.end)
             await self._stream.publish(run.run_id, request.events)
         except Exception as error:
-            raise as_application_error(error) from error
+            raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
         for span in _spans(request):
             self._spans.send(span)
 

@@ -14,6 +14,11 @@ from studio.store.event_stream import EventStream
 from studio.store.runs import is_open, mark_running
 
 
+def attempt_of(step: StepContext) -> int:
+    """The step's attempt that this activity is; counts from 1."""
+    return step.attempts_before + activity.info().attempt
+
+
 class RunGone(StudioError):
     """The run is not in the database, or has ended there: nothing may be done for it."""
 
@@ -35,10 +40,9 @@ class RunEvents:
                 await self._take_up(run.run_id, event.ts)
         events = list(step.events)
         if info.attempt > 1:
-            data = {"superseded_attempt": info.attempt - 1}
-            events.append(
-                NewEvent(ts=utc_now(), step_id=step.path, attempt=info.attempt, type="step.retrying", data=data)
-            )
+            attempt = attempt_of(step)
+            data = {"superseded_attempt": attempt - 1}
+            events.append(NewEvent(ts=utc_now(), step_id=step.path, attempt=attempt, type="step.retrying", data=data))
         await self.stream.publish(run.run_id, events)
 
     async def _take_up(self, run_id: str, at: datetime) -> None:

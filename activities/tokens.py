@@ -3,8 +3,6 @@
 import asyncio
 from typing import Literal, Self
 
-from temporalio import activity
-
 from studio.contracts.base import utc_now
 from studio.contracts.events import NewEvent
 from studio.store.event_stream import EventStream
@@ -15,11 +13,11 @@ class TokenPublisher:
     fast model never waits for Redis and a slow one is seen at once.
     """
 
-    def __init__(self, stream: EventStream, run_id: str, path: str) -> None:
+    def __init__(self, stream: EventStream, run_id: str, path: str, attempt: int) -> None:
         self._stream = stream
         self._run_id = run_id
         self._path = path
-        self._attempt = activity.info().attempt
+        self._attempt = attempt
         self._index = 0
         self._pending: list[NewEvent] = []
         self._wake = asyncio.Event()

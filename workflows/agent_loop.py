@@ -12,11 +12,12 @@ from workflows import calls, policies
 
 
 async def run_agent(
-    agent: ResolvedAgent, step: AgentStep, given: Json, context: Callable[[], StepContext]
+    agent: ResolvedAgent, step: AgentStep, given: Json, context: Callable[[int], StepContext]
 ) -> CompletionResult:
     """Render the agent's prompt, if it has one, and ask the model.
 
-    `context` is asked anew for each call, since it carries the events that are to be published.
+    `context` is asked anew for each call, since it carries the events that are to be published; it is told how many
+    attempts of calls before it failed.
     Raises `ActivityError` when a call failed for good, `CancelledError` when the step was cancelled.
     """
     spec = agent.spec
@@ -30,14 +31,18 @@ async def run_agent(
 
     if spec.prompt is None:
         opening = Opening(instructions=spec.instructions, message=spec.message, input=given)
-        request = CompletionRequest(step=context(), opening=opening, model=spec.model, params=spec.params)
+        request = CompletionRequest(step=context(0), opening=opening, model=spec.model, params=spec.params)
     else:
         rendered = await calls.render_prompt(
-            RenderPromptRequest(step=context(), prompt=spec.prompt, message=spec.message, input=given),
+            RenderPromptRequest(step=context(0), prompt=spec.prompt, message=spec.message, input=given),
             options(),
             f"agent {agent.name} · prompt {spec.prompt.name}",
         )
         request = CompletionRequest(
-            step=context(), length=rendered.length, model=spec.model, params=spec.params, prompt=rendered.prompt
+            step=context(rendered.attempt - 1),
+            length=rendered.length,
+            model=spec.model,
+            params=spec.params,
+            prompt=rendered.prompt,
         )
     return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType
 
 from studio.contracts.activities import (
@@ -33,18 +34,30 @@ class CallOptions:
 
 async def complete_chat(request: CompletionRequest, options: CallOptions, summary: str) -> CompletionResult:
     policy = policies.LLM_CALL
-    return await workflow.execute_activity(
-        COMPLETE_CHAT,
-        request,
-        result_type=CompletionResult,
-        start_to_close_timeout=policy.start_to_close,
-        schedule_to_close_timeout=options.remaining,
-        heartbeat_timeout=policy.heartbeat,
-        retry_policy=options.retry,
-        # The run is not cancelled before the provider's connection is closed.
-        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=PlainText(summary),
-    )
+    while True:
+        try:
+            return await workflow.execute_activity(
+                COMPLETE_CHAT,
+                request,
+                result_type=CompletionResult,
+                start_to_close_timeout=policy.start_to_close,
+                schedule_to_close_timeout=options.remaining,
+                heartbeat_timeout=policy.heartbeat,
+                retry_policy=options.retry,
+                # The run is not cancelled before the provider's connection is closed.
+                cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=PlainText(summary),
+            )
+        except ActivityError as error:
+            if not _worker_left(error):
+                raise
+
+
+def _worker_left(error: ActivityError) -> bool:
+    """Whether the last attempt ended because its worker shut down: that is not the step's fault, so it costs it none
+    of its attempts.
+    """
+    return isinstance(error.cause, ApplicationError) and error.cause.type == "WorkerShutdown"
 
 
 async def render_prompt(request: RenderPromptRequest, options: CallOptions, summary: str) -> RenderPromptResult:

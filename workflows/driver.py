@@ -1,15 +1,18 @@
 """Carries a run on Temporal: turns the core's commands into activities and their results into the core's events."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, get_args
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 from studio.contracts.activities import FailureDetails, RecordEndRequest, StepContext
 from studio.contracts.base import Json
-from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
+from studio.contracts.definitions import ErrorType, ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunEnd, RunError, RunProgress, RunRequest
 from studio.engine.plan import compile_plan
@@ -42,7 +45,7 @@ class Driver:
     def __init__(self, request: RunRequest, definition: ResolvedDefinition) -> None:
         self._request = request
         self._definition = definition
-        self._plan = compile_plan(definition.workflow)
+        self._plan = compile_plan(definition.workflow, definition.agents)
         context = request.context
         facts = RunFacts(
             id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
@@ -51,6 +54,8 @@ class Driver:
         self._arrived: list[CoreEvent] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._outbox: list[NewEvent] = []
+        self._handed: dict[str, list[NewEvent]] = {}
+        """What the call under way of a step was given to publish."""
         self._end: EndRun | None = None
 
     def progress(self) -> RunProgress:
@@ -89,14 +94,20 @@ class Driver:
         workflow.set_current_details(self._details())
 
     async def _run_agent(self, command: RunAgent) -> None:
+        """Whatever happens, an event tells the core: a step without an end would be a run without one."""
         try:
             agent = self._agent_of(command)
-            result = await run_agent(agent, command.step, command.input, lambda: self._context(command, agent))
+            result = await run_agent(
+                agent, command.step, command.input, lambda failed: self._context(command, agent, failed)
+            )
             event: CoreEvent = StepSucceeded(
                 workflow.now(), command.path, result.text, result.attempt, result.usage, result.cost_usd
             )
-        except (ActivityError, asyncio.CancelledError) as error:
+            self._handed.pop(command.path, None)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
             event = _ended(error, command.path, workflow.now())
+            # Perhaps the call never ran. Publishing an event again changes nothing.
+            self._outbox[:0] = self._handed.pop(command.path, [])
         self._arrived.append(event)
 
     def _agent_of(self, command: RunAgent) -> ResolvedAgent:
@@ -105,8 +116,15 @@ class Driver:
             return self._definition.agents[agent]
         return ResolvedAgent(name=command.step.id, spec=agent)
 
-    def _context(self, command: RunAgent, agent: ResolvedAgent) -> StepContext:
-        return StepContext(run=self._request.context, path=command.path, agent=agent.name, events=self._take_outbox())
+    def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
+        self._handed[command.path] = self._take_outbox()
+        return StepContext(
+            run=self._request.context,
+            path=command.path,
+            agent=agent.name,
+            attempts_before=attempts_before,
+            events=self._handed[command.path],
+        )
 
     def _take_outbox(self) -> list[NewEvent]:
         events, self._outbox = self._outbox, []
@@ -162,13 +180,22 @@ def _ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCa
     """What an activity's failure means for its step."""
     if is_cancelled_exception(error):
         return StepCancelled(at, path)
-    cause = error.__cause__
-    if isinstance(cause, ApplicationError):
-        details = FailureDetails.model_validate(cause.details[0]) if cause.details else FailureDetails(attempt=1)
-        failure = RunError(type=cause.type or "internal_error", message=cause.message, step_id=path)
-        return StepFailed(at, path, failure, details.attempt, details.usage, details.cost_usd)
-    if isinstance(cause, TemporalTimeout):
-        kind = cause.type.name.lower().replace("_", "-") if cause.type else "an activity's"
-        failure = RunError(type="timeout", message=f"The step's call ran into its {kind} timeout.", step_id=path)
-        return StepFailed(at, path, failure)
-    return StepFailed(at, path, RunError(type="internal_error", message=str(cause or error), step_id=path))
+    cause = error.cause if isinstance(error, ActivityError) else error
+    match cause:
+        case ApplicationError():
+            kind = cause.type if cause.type in get_args(ErrorType) else "internal_error"
+            return _failed(at, path, RunError(type=str(kind), message=cause.message), cause.details)
+        case TemporalTimeout():
+            which = cause.type.name.lower().replace("_", "-") if cause.type else "own"
+            message = f"The step's call ran into its {which} timeout."
+            return _failed(at, path, RunError(type="timeout", message=message), cause.last_heartbeat_details)
+        case _:
+            return _failed(at, path, RunError(type="internal_error", message=str(cause or error)), ())
+
+
+def _failed(at: datetime, path: str, error: RunError, details: Sequence[Any]) -> StepFailed:
+    try:
+        used = FailureDetails.model_validate(details[0]) if details else FailureDetails()
+    except ValidationError:  # somebody else's details
+        used = FailureDetails()
+    return StepFailed(at, path, error.model_copy(update={"step_id": path}), used.attempt, used.usage, used.cost_usd)

@@ -32,6 +32,10 @@ RECORD_END_RETRY = RetryPolicy(
 RECORD_END_LOCAL = timedelta(seconds=5)
 
 
+# What the server calls an attempt that ran out of time.
+_SERVER_NAMES = {"timeout": ("TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat")}
+
+
 def retry_policy(retry: definitions.RetryPolicy | None) -> RetryPolicy:
     """A step's `retry` in Temporal's terms.
 
@@ -43,5 +47,6 @@ def retry_policy(retry: definitions.RetryPolicy | None) -> RetryPolicy:
         backoff_coefficient=retry.backoff,
         maximum_interval=max(retry.max_interval, retry.initial_interval),
         maximum_attempts=retry.max_attempts,
-        non_retryable_error_types=list(retry.non_retryable) or None,
+        non_retryable_error_types=[name for kind in retry.non_retryable for name in _SERVER_NAMES.get(kind, (kind,))]
+        or None,
     )

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from studio.contracts.base import Json
-from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent
+from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent, cut_content
 from studio.contracts.runs import Run, RunEnd, StepRun
-from studio.store.event_stream import bounded_event
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _TOLD_OFFSET = 1_000_000
@@ -40,7 +39,7 @@ def _closing(end: RunEnd | Run, event_type: EventType) -> NewEvent:
     if end.error is not None:
         data["error"] = end.error.model_dump()
     ended_at = end.ended_at or (end.started_at if isinstance(end, RunEnd) else end.created_at)
-    return NewEvent(ts=ended_at, type=event_type, data=data)
+    return NewEvent(ts=ended_at, type=event_type, data=cut_content(data))
 
 
 def whole_story(run: Run, streamed: Sequence[RunEvent]) -> list[RunEvent]:
@@ -55,7 +54,7 @@ def whole_story(run: Run, streamed: Sequence[RunEvent]) -> list[RunEvent]:
     events = list(streamed)
     for number, (event, moment) in enumerate(zip(told, _moments(told, streamed), strict=True)):
         seq = f"{moment}-{_TOLD_OFFSET + number}"
-        events.append(RunEvent.model_validate({**bounded_event(event), "seq": seq, "run_id": run.id}))
+        events.append(RunEvent.model_validate({**event.model_dump(mode="json"), "seq": seq, "run_id": run.id}))
     return sorted(events, key=lambda event: (event.type in FINAL_EVENTS, read_seq(event.seq)))
 
 
@@ -128,5 +127,5 @@ def _step_end(step: StepRun) -> Iterator[NewEvent]:
         step_id=step.id,
         attempt=step.attempt,
         type=cast("EventType", f"step.{step.status}"),
-        data=data,
+        data=cut_content(data),
     )

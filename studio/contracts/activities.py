@@ -16,6 +16,8 @@ class StepContext(Contract):
     run: RunContext
     path: str
     agent: str
+    attempts_before: int = 0
+    """Attempts of earlier calls of the step that failed: the step's attempts are counted through all its calls."""
     events: list[NewEvent] = []
     """What the workflow has to tell the run's readers: published before anything else."""
 
@@ -49,6 +51,8 @@ class RenderPromptResult(Contract):
     """Of the conversation, the rendered messages included."""
     prompt: str
     """`name@version`, for the spans of the calls that use it."""
+    attempt: int
+    """The step's attempt that succeeded."""
 
 
 class CompletionRequest(Contract):
@@ -84,8 +88,8 @@ class RecordEndRequest(Contract):
 
 
 class FailureDetails(Contract):
-    """Travels with a failed activity's error."""
+    """What a step's attempts have used so far: travels with a failed activity's error and in its heartbeats."""
 
-    attempt: int
+    attempt: int = 1
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None

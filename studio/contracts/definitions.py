@@ -20,7 +20,17 @@ ErrorType = Literal[
     "dependency_unavailable",
     "internal_error",
 ]
-"""What a failed step says in `error.type`, and what `retry.non_retryable` may name."""
+"""What a failed step says in `error.type`."""
+CallErrorType = Literal[
+    "timeout",
+    "upstream_error",
+    "rate_limited",
+    "prompt_error",
+    "invalid_request",
+    "dependency_unavailable",
+    "internal_error",
+]
+"""What a call may fail with, and `retry.non_retryable` may name."""
 
 Ref = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """A name or an id."""
@@ -35,7 +45,7 @@ class RetryPolicy(Contract):
     initial_interval: Duration = timedelta(seconds=1)
     backoff: Annotated[float, Field(ge=1, le=100)] = 2.0
     max_interval: Duration = timedelta(seconds=30)
-    non_retryable: list[ErrorType] = []
+    non_retryable: list[CallErrorType] = []
 
 
 class PromptRef(Contract):

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field
 
 from studio.contracts.base import Contract, Json, Timestamp
@@ -28,6 +29,17 @@ FINAL_EVENTS: frozenset[EventType] = frozenset(
 )
 CONTENT_LIMIT_BYTES = 16 * 1024
 """Inputs and outputs longer than this (as JSON) are cut in an event, which then says `truncated: true`."""
+
+
+def cut_content(data: dict[str, Json]) -> dict[str, Json]:
+    """The data with `input` and `output` cut at `CONTENT_LIMIT_BYTES`; a cut value is the beginning of its text."""
+    for field in ("input", "output"):
+        value = data.get(field)
+        encoded = orjson.dumps(value)
+        if len(encoded) > CONTENT_LIMIT_BYTES:
+            text = value.encode() if isinstance(value, str) else encoded
+            data = data | {field: text[:CONTENT_LIMIT_BYTES].decode(errors="ignore"), "truncated": True}
+    return data
 
 
 class NewEvent(Contract):

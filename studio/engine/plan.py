@@ -1,10 +1,17 @@
 """From a definition to a plan: the steps with their paths, and which block holds which."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from studio.contracts.definitions import AgentStep, SequentialStep, Step, TransformStep, WorkflowDefinition
+from studio.contracts.definitions import (
+    AgentStep,
+    ResolvedAgent,
+    SequentialStep,
+    Step,
+    TransformStep,
+    WorkflowDefinition,
+)
 from studio.contracts.runs import StepKind
 
 ROOT = ""
@@ -20,6 +27,8 @@ class PlanNode:
     kind: StepKind
     block: str
     """The path of the block that holds it."""
+    agent: str | None = None
+    """The agent's name; the step's id for one written inline."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +42,33 @@ class Plan:
     """A step's path by its id; ids are unique within a definition."""
 
 
-def compile_plan(definition: WorkflowDefinition) -> Plan:
-    """Lay the steps out. The definition must have passed `checks.check_workflow`."""
+def compile_plan(definition: WorkflowDefinition, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
+    """Lay the steps out; `agents` are by the references that steps use.
+
+    The definition must have passed `checks.check_workflow`.
+    """
     plan = Plan(definition)
-    _add_block(plan, ROOT, definition.steps)
+    _add_block(plan, ROOT, definition.steps, agents or {})
     return plan
 
 
-def _add_block(plan: Plan, block: str, steps: list[Step]) -> None:
+def _add_block(plan: Plan, block: str, steps: list[Step], agents: Mapping[str, ResolvedAgent]) -> None:
     plan.blocks[block] = []
     for step in steps:
         path = f"{block}/{step.id}" if block else step.id
         plan.blocks[block].append(path)
-        plan.nodes[path] = PlanNode(path, step, kind_of(step), block)
+        plan.nodes[path] = PlanNode(path, step, kind_of(step), block, _agent_name(step, agents))
         plan.paths[step.id] = path
         if isinstance(step, SequentialStep):
-            _add_block(plan, path, step.sequential.steps)
+            _add_block(plan, path, step.sequential.steps, agents)
+
+
+def _agent_name(step: Step, agents: Mapping[str, ResolvedAgent]) -> str | None:
+    if not isinstance(step, AgentStep):
+        return None
+    if not isinstance(step.agent, str):
+        return step.id
+    return agents[step.agent].name if step.agent in agents else step.agent
 
 
 def kind_of(step: Step) -> StepKind:

@@ -5,12 +5,14 @@ be replayed, carried on and tested without a server.
 """
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, assert_never
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import AgentStep, SequentialStep, Step, TransformStep
-from studio.contracts.events import EventType, NewEvent
+from studio.contracts.definitions import AgentStep, ErrorType, SequentialStep, TransformStep
+from studio.contracts.events import EventType, NewEvent, cut_content
 from studio.contracts.runs import RunError, RunStatus, StepRun
+from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.state import (
     CancelRequested,
@@ -25,7 +27,6 @@ from studio.engine.state import (
     StepCancelled,
     StepFailed,
     StepSucceeded,
-    progress_of,
 )
 from studio.expressions import Expression, ExpressionError, evaluate, expressions_in
 
@@ -37,6 +38,14 @@ def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, li
     turn = _Turn(plan, state, event.at)
     turn.take(event)
     return turn.state, turn.commands
+
+
+class _Unusable(Exception):
+    """A value that a step, or the run's output, needs and that cannot be had."""
+
+    def __init__(self, error_type: ErrorType, message: str) -> None:
+        super().__init__(message)
+        self.error = RunError(type=error_type, message=message)
 
 
 class _Turn:
@@ -57,6 +66,10 @@ class _Turn:
             case StepSucceeded():
                 if (step := self._running(event.path)) is not None:
                     used = {"attempt": event.attempt, "usage": event.usage, "cost_usd": event.cost_usd}
+                    problem = unfit(event.output)
+                    if problem is not None:
+                        self._fail(event.path, RunError(type="payload_too_large", message=problem), **used)
+                        return
                     self._close(step, "succeeded", output=event.output, **used)
                     self._go_on(self.plan.nodes[event.path].block)
             case StepFailed():
@@ -105,7 +118,7 @@ class _Turn:
     def _start(self, node: PlanNode) -> str | None:
         """Reach a step. Returns the block in which to go on at once, or None when there is something to wait for."""
         path, step = node.path, node.step
-        run = StepRun(id=path, kind=node.kind, name=step.name, agent=_agent_name(step))
+        run = StepRun(id=path, kind=node.kind, name=step.name, agent=node.agent)
         try:
             if not self._wanted(step.when):
                 self.state.steps[path] = run.model_copy(update={"status": "skipped"})
@@ -127,11 +140,10 @@ class _Turn:
                     return None
                 case _:
                     assert_never(step)
-        except ExpressionError as error:
+        except _Unusable as unusable:
             if path not in self.state.steps:
                 self._open(run, None)
-            message = f"${{{{ {error.expression} }}}} failed: {error.message}"
-            self._fail(path, RunError(type="expression_error", message=message, step_id=path))
+            self._fail(path, unusable.error)
             return None
 
     def _input_of(self, step: AgentStep) -> Json:
@@ -143,12 +155,21 @@ class _Turn:
     def _wanted(self, when: bool | str) -> bool:
         result = self._evaluate(when)
         if not isinstance(result, bool):
-            raise ExpressionError(f"`when` must give true or false, not {type(result).__name__}", str(when))
+            given = "null" if result is None else type(result).__name__
+            raise _Unusable("expression_error", f"{when} failed: `when` must give true or false, not {given}")
         return result
 
     def _evaluate(self, value: Json) -> Json:
-        found = expressions_in(value)
-        return evaluate(value, self._scope(found)) if found else value
+        """Raises `_Unusable`."""
+        try:
+            found = expressions_in(value)
+            result = evaluate(value, self._scope(found)) if found else value
+        except ExpressionError as error:
+            raise _Unusable("expression_error", f"${{{{ {error.expression} }}}} failed: {error.message}") from None
+        problem = unfit(result)
+        if problem is not None:
+            raise _Unusable("payload_too_large", problem)
+        return result
 
     def _scope(self, expressions: list[Expression]) -> dict[str, Json]:
         """Only what the expressions name: a run of a thousand steps does not hand all of them to each."""
@@ -178,6 +199,9 @@ class _Turn:
         changes["duration_ms"] = round((self.at - started).total_seconds() * 1000)
         closed = step.model_copy(update=changes)
         self.state.steps[step.id] = closed
+        self.state.usage = self.state.usage.plus(closed.usage)
+        if closed.cost_usd is not None:
+            self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + closed.cost_usd
         if status == "succeeded":
             self.state.last = step.id
         data: dict[str, Json] = {"kind": closed.kind, "duration_ms": closed.duration_ms}
@@ -188,9 +212,13 @@ class _Turn:
         if status == "succeeded":
             data["output"] = closed.output
         self._publish(f"step.{status}", step.id, data, closed.attempt)  # pyright: ignore[reportArgumentType]
+        if closed.usage.llm_calls:
+            totals = {"usage": self.state.usage.model_dump(), "cost_usd": _money(self.state.cost_usd)}
+            self._publish("usage", step.id, totals, closed.attempt)
 
     def _fail(self, path: str, error: RunError, **used: Any) -> None:
         """The step fails, and with it every block around it and the run."""
+        error = error.model_copy(update={"step_id": path})
         self._close(self.state.steps[path], "failed", error=error, **used)
         block = self.plan.nodes[path].block
         while block != ROOT:
@@ -203,9 +231,9 @@ class _Turn:
         try:
             written = "output" in definition.model_fields_set
             output = self._evaluate(definition.output) if written else self._block_output(ROOT)
-        except ExpressionError as error:
-            message = f"output: ${{{{ {error.expression} }}}} failed: {error.message}"
-            self._end("failed", error=RunError(type="expression_error", message=message))
+        except _Unusable as unusable:
+            error = unusable.error
+            self._end("failed", error=RunError(type=error.type, message=f"output: {error.message}"))
             return
         self._end("succeeded", output=output)
 
@@ -229,25 +257,18 @@ class _Turn:
     def _end(self, status: RunStatus, *, output: Json = None, error: RunError | None = None) -> None:
         self.state.ended = True
         self.commands.append(EndRun(status, output, error))
-        total = progress_of(self.state)
         data: dict[str, Json] = {
             "status": status,
-            "usage": total.usage.model_dump(),
-            "cost_usd": _money(total.cost_usd),
+            "usage": self.state.usage.model_dump(),
+            "cost_usd": _money(self.state.cost_usd),
         }
         data |= {"output": output} if status == "succeeded" else {}
         data |= {"error": error.model_dump()} if error else {}
         self._publish(f"run.{status}", None, data)  # pyright: ignore[reportArgumentType]
 
     def _publish(self, event_type: EventType, path: str | None, data: dict[str, Json], attempt: int = 1) -> None:
-        event = NewEvent(ts=self.at, step_id=path, attempt=attempt, type=event_type, data=data)
+        event = NewEvent(ts=self.at, step_id=path, attempt=attempt, type=event_type, data=cut_content(data))
         self.commands.append(Publish(event))
-
-
-def _agent_name(step: Step) -> str | None:
-    if not isinstance(step, AgentStep):
-        return None
-    return step.agent if isinstance(step.agent, str) else step.id
 
 
 def _money(cost: Any) -> str | None:

@@ -24,7 +24,7 @@ class RunState(Contract):
     """Everything about a run that a later turn needs.
 
     `steps` is by path in the order in which steps were reached; `positions` says for each open block which of its
-    steps comes next; `last` is the step that `prev` means.
+    steps comes next; `last` is the step that `prev` means; `usage` and `cost_usd` are the steps' sums.
     """
 
     version: Literal[1] = 1
@@ -35,6 +35,8 @@ class RunState(Contract):
     steps: dict[str, StepRun] = {}
     positions: dict[str, int] = {}
     last: str | None = None
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,4 @@ Command = RunAgent | CancelStep | Publish | EndRun
 
 def progress_of(state: RunState) -> RunProgress:
     """The steps so far with the sums of what they used."""
-    usage = RunUsage()
-    cost: Decimal | None = None
-    for step in state.steps.values():
-        usage = usage.plus(step.usage)
-        if step.cost_usd is not None:
-            cost = (cost or Decimal(0)) + step.cost_usd
-    return RunProgress(steps=list(state.steps.values()), usage=usage, cost_usd=cost)
+    return RunProgress(steps=list(state.steps.values()), usage=state.usage, cost_usd=state.cost_usd)

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from studio.contracts.events import CONTENT_LIMIT_BYTES, NewEvent, RunEvent
+from studio.contracts.events import NewEvent, RunEvent
 
 KEEP_SECONDS = 24 * 3600
 """After the last event; a later reader gets the story from the run's row, without tokens."""
@@ -66,7 +66,7 @@ class EventStream:
             return True
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
-            arguments += [event.key() or "", orjson.dumps(bounded_event(event))]
+            arguments += [event.key() or "", orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
@@ -95,20 +95,6 @@ def _entries(answer: Any) -> Any:
         (batches,) = cast("dict[Any, Any]", answer).values()
         return batches[0]
     return answer[0][1]
-
-
-def bounded_event(event: NewEvent) -> dict[str, Any]:
-    """The event as JSON, inputs and outputs cut at `CONTENT_LIMIT_BYTES`."""
-    body: dict[str, Any] = event.model_dump(mode="json", exclude_defaults=True)
-    data: dict[str, Any] = body.get("data", {})
-    for field in ("input", "output"):
-        encoded = orjson.dumps(data.get(field))
-        if len(encoded) > CONTENT_LIMIT_BYTES:
-            value = data[field]
-            text = value if isinstance(value, str) else encoded.decode()
-            cut = text.encode()[:CONTENT_LIMIT_BYTES].decode(errors="ignore")
-            body["data"] = data = data | {field: cut, "truncated": True}
-    return body
 
 
 def _stream(run_id: str) -> str:

@@ -27,6 +27,7 @@ async def engine(
             database_url=database_url,
             llm_url=llm_url,
             prompt_url=spans.url,
+            worker_max_activities=4,
         )
         async with open_engine(settings, upstream, spans) as running:
             yield running

@@ -48,6 +48,7 @@ class TestRun:
             ("token", "first"),
             ("token", "first"),
             ("step.succeeded", "first"),
+            ("usage", "first"),
             ("step.started", "last"),
             ("step.succeeded", "last"),
             ("run.succeeded", None),
@@ -96,6 +97,7 @@ class TestFailure:
         assert await handle.result() == "whole answer"
         run = await engine.run(handle.id)
         assert run.steps[0].attempt == 2
+        assert run.usage.llm_calls == 2
         retrying = [event for event in await engine.events(handle.id) if event.type == "step.retrying"]
         assert [(event.attempt, event.data) for event in retrying] == [(2, {"superseded_attempt": 1})]
         final = [e for e in await engine.events(handle.id) if e.type == "token" and e.attempt == 2]
@@ -143,6 +145,46 @@ class TestFailure:
         async with asyncio.timeout(10):
             await engine.upstream.wait_for_calls(1, "abandoned")
 
+    async def test_timeouts_of_an_attempt_are_not_retried_when_the_step_says_so(self, engine: Engine) -> None:
+        """The server knows them by a name of its own."""
+        engine.upstream.default = Reply(text="a b", hold_after=1)
+        retry: JsonObject = {"max_attempts": 3, "initial_interval": "10ms", "non_retryable": ["timeout"]}
+        handle = await engine.start([agent("ask", "hello", retry=retry, timeout="20s")])
+        history = await handle.fetch_history()
+        await engine.upstream.wait_for_calls(1, "held")
+        history = await handle.fetch_history()
+        (scheduled,) = [
+            event.activity_task_scheduled_event_attributes
+            for event in history.events
+            if event.HasField("activity_task_scheduled_event_attributes")
+        ]
+        names = list(scheduled.retry_policy.non_retryable_error_types)
+        assert names == ["TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat"]
+        await handle.terminate()
+
+    async def test_a_value_that_grows_too_deep_fails_its_step(self, engine: Engine) -> None:
+        wrapped: JsonObject = {"value": "${{ prev.output }}"}
+        for _ in range(60):
+            wrapped = {"x": wrapped}
+        steps: list[JsonObject] = [{"id": f"t{n}", "transform": wrapped} for n in range(1, 4)]
+        handle = await engine.start([{"id": "t0", "transform": 1}, *steps, agent("ask", "hello")])
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        run = await engine.run(handle.id)
+        assert run.error is not None
+        assert (run.error.type, run.error.step_id) == ("payload_too_large", "t2")
+        assert "100 levels" in run.error.message
+
+    async def test_parameters_that_no_model_takes_are_not_retried(self, engine: Engine) -> None:
+        steps: list[JsonObject] = [{"id": "ask", "agent": {"message": "hello", "params": {"tools": "nope"}}}]
+        handle = await engine.start(steps)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        run = await engine.run(handle.id)
+        assert run.error is not None
+        assert run.error.type == "invalid_request"
+        assert "tools" in run.error.message
+
     async def test_a_template_that_fails_names_the_variable(self, engine: Engine) -> None:
         handle = await engine.start([agent("ask", "hello {{ nobody }}")], {})
         with pytest.raises(WorkflowFailureError):
@@ -152,6 +194,38 @@ class TestFailure:
         assert run.error.type == "prompt_error"
         assert "nobody" in run.error.message
         assert engine.upstream.calls == []
+
+
+class TestUsage:
+    async def test_a_failed_attempts_tokens_count(self, engine: Engine) -> None:
+        broken = Reply(text="a b c", usage_shape="cumulative", break_after=3)
+        engine.upstream.when("hello", broken, Reply(text="d"))
+        handle = await engine.start([agent("ask", "hello", retry={"initial_interval": "10ms"})])
+        await handle.result()
+        run = await engine.run(handle.id)
+        spans = [span for span in await engine.spans.wait_for(4) if span.kind == "llm"]
+        assert run.usage.llm_calls == len(spans) == 2
+        assert run.usage.total_tokens == sum(span.prompt_tokens + span.completion_tokens for span in spans)
+
+
+class TestEvents:
+    async def test_what_a_call_that_never_ran_was_to_tell_is_told(self, engine: Engine) -> None:
+        engine.upstream.when("hold", Reply(text="a b", hold_after=1))
+        fillers = [await engine.start([agent("fill", "hold")]) for _ in range(engine.settings.worker_max_activities)]
+        await engine.upstream.wait_for_calls(len(fillers), "held")
+        late = await engine.start([{"id": "first", "transform": 1}, agent("ask", "hello", timeout="500ms")])
+        with pytest.raises(WorkflowFailureError):
+            await late.result()
+        assert [event.type for event in await engine.events(late.id)] == [
+            "run.started",
+            "step.started",
+            "step.succeeded",
+            "step.started",
+            "step.failed",
+            "run.failed",
+        ]
+        engine.upstream.release()
+        await asyncio.gather(*(handle.result() for handle in fillers))
 
 
 class TestCancel:

@@ -169,7 +169,7 @@ def workflows(draw: st.DrawFn) -> list[JsonObject]:
             elif kind == "block" and depth < 2 and (inside := steps(depth + 1)):
                 step["sequential"] = {"steps": inside}
             else:
-                step["transform"] = draw(st.integers())
+                step["transform"] = draw(st.integers(-(2**63), 2**64 - 1))
             built.append(step)
         return built
 
