@@ -1,6 +1,7 @@
 """`python -m activities`: run a worker until SIGTERM or SIGINT."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 
@@ -29,6 +30,7 @@ async def run(settings: WorkerSettings) -> None:
             async with open_worker(settings) as worker:
                 _log.info("worker.started", task_queue=settings.temporal_task_queue)
                 async with worker:
+                    attempt = 0
                     await stop.wait()
                     _log.info("worker.stopping")
                 _log.info("worker.stopped")
@@ -37,7 +39,9 @@ async def run(settings: WorkerSettings) -> None:
             if attempt == CONNECT_ATTEMPTS:
                 raise
             _log.warning("worker.waiting_for_temporal", attempt=attempt, error=str(error).partition("\n")[0])
-            await asyncio.wait([asyncio.create_task(stop.wait())], timeout=min(5.0, 0.2 * 2**attempt))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(5.0, 0.2 * 2**attempt)):
+                    await stop.wait()
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
+from pydantic import BeforeValidator
 
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
@@ -12,8 +13,10 @@ from api.runs.service import RunService
 from api.settings import ApiSettings
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import NAME_PATTERN
+from studio.contracts.runs import ShortText
 from studio.db.engine import Database, ReadSession, WriteSession
 from studio.store.event_stream import EventStream
+from studio.web.headers import header_text
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ Ref = Annotated[str, Path(max_length=64, description="A name or an id")]
 Project = Annotated[str, Query(pattern=NAME_PATTERN, description="Where a name is looked up")]
 ProjectFilter = Annotated[str | None, Query(alias="project_id", pattern=NAME_PATTERN, description="Only this project")]
 Search = Annotated[str | None, Query(min_length=1, max_length=256, description="Text in the name or the description")]
-SessionHeader = Annotated[str | None, Header(alias="X-Session-Id", max_length=256)]
-UserHeader = Annotated[str | None, Header(alias="X-User-Id", max_length=256)]
+HeaderText = Annotated[ShortText, BeforeValidator(lambda text: header_text(text.encode("latin-1")))]
+"""The framework reads every header as Latin-1."""
+SessionHeader = Annotated[HeaderText | None, Header(alias="X-Session-Id")]
+UserHeader = Annotated[HeaderText | None, Header(alias="X-User-Id")]
 
 DEFAULT_PROJECT = "default"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as _YamlSource
 
@@ -81,10 +81,22 @@ class TemporalSettings(StudioSettings):
     secret_keys: Annotated[list[SecretStr], NoDecode]
     """Base64 AES-256 keys, newest first: the first one encrypts, all of them decrypt."""
 
+    @model_validator(mode="after")
+    def _check_tls(self) -> "TemporalSettings":
+        check_tls_pair(self.temporal_tls_cert, self.temporal_tls_key)
+        return self
+
     @field_validator("secret_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def check_tls_pair(cert: Path | None, key: Path | None) -> None:
+    """Raises `SettingsError` when one is given without the other, since the connection would not be encrypted."""
+    if (cert is None) != (key is None):
+        given, missing = ("CERT", "KEY") if key is None else ("KEY", "CERT")
+        raise SettingsError(f"STUDIO_TEMPORAL_TLS_{given} is set but STUDIO_TEMPORAL_TLS_{missing} is not. Set both.")
 
 
 class MongoSettings(StudioSettings):

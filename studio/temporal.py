@@ -15,7 +15,13 @@ SESSION = SearchAttributeKey.for_keyword("StudioSession")
 PATTERN = SearchAttributeKey.for_keyword("StudioPattern")
 SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
 
-_UNAVAILABLE = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
+_UNAVAILABLE = {
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.CANCELLED,  # what the SDK makes of its own `rpc_timeout`
+    RPCStatusCode.ABORTED,
+}
 
 
 async def connect_temporal(settings: TemporalSettings, database: Database, *, lazy: bool = True) -> Client:

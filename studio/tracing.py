@@ -12,12 +12,14 @@ import aiohttp
 import orjson
 import structlog
 from prometheus_client import Counter
+from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
-from studio.contracts.spans import Span
+from studio.contracts.spans import IngestResult, Span
 
 BUFFERED_SPANS = 100_000
-"""Ten minutes of an outage at 150 spans a second; about 200 MB at 2 KB a span."""
+"""Ten minutes of an outage at 150 spans a second, if they take 2 KB each."""
+BUFFERED_BYTES = 200_000_000
 BATCH_SPANS = 500
 BATCH_BYTES = 5_000_000
 FLUSH_SECONDS = 0.5
@@ -42,6 +44,7 @@ class SpanSender:
         self._url = prompt_url.rstrip("/") + "/api/v1/traces"
         self._content = content
         self._buffer: deque[bytes] = deque()
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -80,12 +83,18 @@ class SpanSender:
         self._put(orjson.dumps(document))
 
     def _put(self, body: bytes) -> None:
-        if len(self._buffer) >= BUFFERED_SPANS:
-            self._buffer.popleft()
-            self._drop(1, "buffer_full")
         self._buffer.append(body)
+        self._bytes += len(body)
+        self._make_room()
         if len(self._buffer) >= BATCH_SPANS:
             self._wake.set()
+
+    def _make_room(self) -> None:
+        dropped = 0
+        while len(self._buffer) > BUFFERED_SPANS or self._bytes > BUFFERED_BYTES:
+            self._bytes -= len(self._buffer.popleft())
+            dropped += 1
+        self._drop(dropped, "buffer_full")
 
     def _drop(self, count: int, reason: str) -> None:
         if count == 0:
@@ -108,7 +117,7 @@ class SpanSender:
             batch = self._take()
             if not batch:
                 continue
-            if await self._post(batch):
+            if await self._deliver(batch):
                 failures = 0
                 continue
             self._give_back(batch)
@@ -122,14 +131,22 @@ class SpanSender:
             span = self._buffer.popleft()
             size += len(span)
             batch.append(span)
+        self._bytes -= size
         return batch
 
     def _give_back(self, batch: list[bytes]) -> None:
         self._buffer.extendleft(reversed(batch))
-        overflow = len(self._buffer) - BUFFERED_SPANS
-        for _ in range(overflow):
-            self._buffer.popleft()
-        self._drop(max(0, overflow), "buffer_full")
+        self._bytes += sum(map(len, batch))
+        self._make_room()
+
+    async def _deliver(self, batch: list[bytes]) -> bool:
+        """True when the batch is done with."""
+        try:
+            return await self._post(batch)
+        except Exception:  # noqa: BLE001 - the one task of this process that sends spans must outlive what nobody foresaw
+            _log.exception("spans.sending_failed", count=len(batch))
+            self._drop(len(batch), "sending_failed")
+            return True
 
     async def _post(self, batch: list[bytes]) -> bool:
         """True when the batch is done with: stored, or refused for good."""
@@ -138,9 +155,7 @@ class SpanSender:
             headers = {"Content-Type": "application/json"}
             async with self._session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
                 if answer.status == 202:
-                    result = orjson.loads(await answer.read())
-                    SENT.inc(result["accepted"])
-                    self._drop(len(result["rejected"]), "rejected")
+                    self._count(await answer.read(), len(batch))
                     return True
                 if answer.status >= 500 or answer.status == 429:
                     return False
@@ -148,3 +163,12 @@ class SpanSender:
                 return True
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    def _count(self, answer: bytes, sent: int) -> None:
+        try:
+            result = IngestResult.model_validate_json(answer)
+        except ValidationError:  # somebody between us and the prompt engine answered; nothing says that spans arrived
+            self._drop(sent, "answer_unreadable")
+            return
+        SENT.inc(result.accepted)
+        self._drop(len(result.rejected), "rejected")

@@ -117,7 +117,8 @@ class RunStarter:
             await self._executions.start(_request(row, trigger), resolved, row.pattern)
         except StartRefused as error:
             _log.exception("runs.start_refused", run_id=row.id)
-            await self._forget(row, trigger)
+            if not await self._forget(row, trigger):
+                return  # a worker has it: an earlier attempt started it
             raise DependencyUnavailable("temporal", "Temporal refused to start the run; see the API's log.") from error
         except DependencyUnavailable:
             if trigger.idempotency_key is None and not await self._forget(row, trigger):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from studio.settings import DatabaseSettings, load_settings
+from studio.settings import DatabaseSettings, check_tls_pair, load_settings
 
 ADDRESS_FIELDS: Mapping[str, str] = {
     "api": "api_url",
@@ -37,6 +37,11 @@ class StackSettings(DatabaseSettings):
     model_aliases: str | None = None
     secret_keys: Annotated[SecretStr | None, NoDecode] = None
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> "StackSettings":
+        check_tls_pair(self.temporal_tls_cert, self.temporal_tls_key)
+        return self
 
     @field_validator("upstreams", "model_aliases", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from llm_service.errors import CallerLeft
 from studio.contracts.base import JsonObject
 from studio.contracts.ids import new_span_id, new_trace_id
 from studio.errors import FieldError, InvalidInput
+from studio.web.headers import header_text
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _METADATA_HEADER = "X-Studio-Metadata"
@@ -67,10 +68,10 @@ def read_caller(scope: Scope) -> Caller:
     for name, value in headers.items():
         attribute = _CALLER_HEADERS.get(name)
         if attribute is not None and value:
-            setattr(caller, attribute, value.decode("latin-1"))
+            setattr(caller, attribute, header_text(value))
     prompt = headers.get(b"x-studio-prompt")
     if prompt:
-        name, _, version = prompt.decode("latin-1").rpartition("@")
+        name, _, version = header_text(prompt).rpartition("@")
         caller.prompt_id = name or version
         caller.prompt_version = int(version) if name and version.isdecimal() else None
     raw_metadata = headers.get(_METADATA_HEADER.lower().encode())

@@ -103,7 +103,8 @@ class Run(Contract):
     temporal: TemporalRef
 
 
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""One line without control characters: it travels in HTTP headers."""
 
 
 class StartRun(Contract):

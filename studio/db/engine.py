@@ -71,12 +71,16 @@ def open_database(settings: DatabaseSettings) -> Database:
 
 
 def _create_engine(url: str) -> AsyncEngine:
-    codecs: dict[str, Any] = {"json_serializer": _dump, "json_deserializer": orjson.loads}
+    common: dict[str, Any] = {
+        "json_serializer": _dump,
+        "json_deserializer": orjson.loads,
+        "hide_parameters": True,  # an error's text goes to the log, and parameters hold prompts and inputs
+    }
     if not url.startswith("sqlite"):
         connect_args = {"connect_timeout": 5}
         pool: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True, "pool_timeout": 10}
-        return create_async_engine(url, connect_args=connect_args, **pool, **codecs)
-    engine = create_async_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, **codecs)
+        return create_async_engine(url, connect_args=connect_args, **pool, **common)
+    engine = create_async_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, **common)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

@@ -1,6 +1,5 @@
 """One pure ASGI middleware for what every request gets: id, log context, body limit, metrics."""
 
-import contextlib
 import re
 import time
 from secrets import token_hex
@@ -10,7 +9,7 @@ from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.errors import PayloadTooLarge
-from studio.web.problems import problem_response
+from studio.web.problems import bug_response, problem_response
 
 REQUEST_SECONDS = Histogram(
     "studio_http_request_duration_seconds",
@@ -82,11 +81,23 @@ class _Exchange:
         if self._declared.isdigit() and int(self._declared) > self._limit:
             self._too_large = True
         else:
-            with contextlib.suppress(PayloadTooLarge):
-                await app(self._scope, self._limited_receive, self._observed_send)
+            await self._run_app(app)
         if self._too_large and not self._answered:
             self._too_large = False
             await problem_response(self._error())(self._scope, self._receive, self._observed_send)
+
+    async def _run_app(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self._limited_receive, self._observed_send)
+        except PayloadTooLarge:
+            return
+        except Exception:  # a bug; the framework would answer it without the request's id
+            if self._too_large and not self._answered:
+                return
+            _log.exception("request.crashed")
+            if self._answered:
+                raise  # the connection must break, so that the caller does not take a part for the whole
+            await bug_response()(self._scope, self._receive, self._observed_send)
 
     async def _limited_receive(self) -> Message:
         message = await self._receive()

@@ -27,7 +27,14 @@ def decode_cursor(cursor: str, size: int) -> list[str | int]:
     except (ValueError, binascii.Error):
         keys = None
     values = cast("list[Any]", keys) if isinstance(keys, list) else []
-    if len(values) != size or not all(isinstance(value, str | int) for value in values):
+    if len(values) != size or not all(map(_is_key, values)):
         error = FieldError(loc=["query", "cursor"], msg="not a cursor of this list", type="cursor")
         raise InvalidInput("The cursor is not one of this list; use `next_cursor` as it came.", errors=[error])
     return values
+
+
+def _is_key(value: Any) -> bool:
+    """Text and numbers that every store can compare with: no U+0000, 64 bits."""
+    if isinstance(value, str):
+        return "\0" not in value
+    return type(value) is int and -(2**63) <= value < 2**63
