@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from studio.contracts.base import Contract, Json, JsonObject
+from studio.contracts.base import Json, JsonObject, Wire
 from studio.contracts.definitions import PromptRef
 from studio.contracts.events import NewEvent
 from studio.contracts.ids import derived_span_id
@@ -10,7 +10,7 @@ from studio.contracts.runs import RunContext, RunEnd, RunUsage
 from studio.contracts.spans import SpanId
 
 
-class StepContext(Contract):
+class StepContext(Wire):
     """The step on whose behalf an activity works."""
 
     run: RunContext
@@ -31,7 +31,7 @@ class StepContext(Contract):
         return f"{self.run.run_id}/{self.path}"
 
 
-class Opening(Contract):
+class Opening(Wire):
     """The first messages of an agent without a stored prompt: Jinja2 templates over the step's input."""
 
     instructions: str | None = None
@@ -39,14 +39,14 @@ class Opening(Contract):
     input: Json = None
 
 
-class RenderPromptRequest(Contract):
+class RenderPromptRequest(Wire):
     step: StepContext
     prompt: PromptRef
     message: str | None = None
     input: Json = None
 
 
-class RenderPromptResult(Contract):
+class RenderPromptResult(Wire):
     length: int
     """Of the conversation, the rendered messages included."""
     prompt: str
@@ -55,7 +55,7 @@ class RenderPromptResult(Contract):
     """The step's attempt that succeeded."""
 
 
-class CompletionRequest(Contract):
+class CompletionRequest(Wire):
     step: StepContext
     length: int = 0
     """How many messages of the conversation the model sees."""
@@ -66,7 +66,7 @@ class CompletionRequest(Contract):
     prompt: str | None = None
 
 
-class CompletionResult(Contract):
+class CompletionResult(Wire):
     length: int
     text: str
     finish_reason: str | None = None
@@ -75,7 +75,7 @@ class CompletionResult(Contract):
     cost_usd: Decimal | None = None
 
 
-class RecordEndRequest(Contract):
+class RecordEndRequest(Wire):
     """The last word of a run."""
 
     run: RunContext
@@ -87,7 +87,7 @@ class RecordEndRequest(Contract):
     events: list[NewEvent] = []
 
 
-class FailureDetails(Contract):
+class FailureDetails(Wire):
     """What a step's attempts have used so far: travels with a failed activity's error and in its heartbeats."""
 
     attempt: int = 1

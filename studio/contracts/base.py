@@ -1,4 +1,4 @@
-"""What every contract shares: unknown fields are refused, so that a typo never passes silently."""
+"""What every contract shares: what people write refuses unknown fields, so that a typo never passes silently."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -49,10 +49,20 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
+class Wire(Contract):
+    """What our own processes, perhaps of another version, exchange: answers, activity payloads, workflow arguments,
+    run states and events. Unknown fields are left out, so that a rolling deploy that adds one breaks nothing.
+
+    As a second base (`class Stored(Definition, Wire)`) it loosens that class's own level, not what it holds.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+
 ItemT = TypeVar("ItemT")
 
 
-class Page(Contract, Generic[ItemT]):
+class Page(Wire, Generic[ItemT]):
     """One page of a list; `next_cursor` is null on the last one."""
 
     items: list[ItemT]

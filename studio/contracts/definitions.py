@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from studio.contracts.base import Contract, Identifier, Json, JsonObject, Name
+from studio.contracts.base import Contract, Identifier, Json, JsonObject, Name, Wire
 from studio.contracts.durations import Duration
 
 ErrorType = Literal[
@@ -180,7 +180,7 @@ Definition = Annotated[AgentDefinition | WorkflowDefinition, Field(discriminator
 DefinitionKind = Literal["agent", "workflow"]
 
 
-class ResolvedAgent(Contract):
+class ResolvedAgent(Wire):
     """An agent at the version that a run uses."""
 
     name: str
@@ -189,7 +189,7 @@ class ResolvedAgent(Contract):
     spec: AgentSpec
 
 
-class ResolvedDefinition(Contract):
+class ResolvedDefinition(Wire):
     """What a run carries: the workflow and every agent that it names, so that nothing changes under way."""
 
     workflow: WorkflowDefinition

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from studio.contracts.base import Contract, Json, Timestamp
+from studio.contracts.base import Json, Timestamp, Wire
 
 EventType = Literal[
     "run.started",
@@ -42,7 +42,7 @@ def cut_content(data: dict[str, Json]) -> dict[str, Json]:
     return data
 
 
-class NewEvent(Contract):
+class NewEvent(Wire):
     """An event before the stream gave it its `seq`."""
 
     ts: Timestamp

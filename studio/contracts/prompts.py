@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 
-from studio.contracts.base import Contract, Identifier, JsonObject, Name, Timestamp
+from studio.contracts.base import Contract, Identifier, JsonObject, Name, Timestamp, Wire
 
 PromptType = Literal["text", "chat"]
 PromptEngine = Literal["jinja2", "plain"]
@@ -110,7 +110,7 @@ class VersionDraft(PromptContent):
         return _with_templates(self)
 
 
-class PromptVersion(PromptContent):
+class PromptVersion(PromptContent, Wire):
     """An immutable version."""
 
     prompt_id: str
@@ -195,7 +195,7 @@ class PromptPatch(Contract):
     tags: Tags | None = None
 
 
-class Prompt(Contract):
+class Prompt(Wire):
     """A prompt. `version` and `latest_version` are the newest version's number (0 while there is none); `revision`
     counts every change, and is the ETag.
     """
@@ -223,7 +223,7 @@ class PromoteRequest(Contract):
     reason: Note = ""
 
 
-class Promotion(Contract):
+class Promotion(Wire):
     id: str
     prompt_id: str
     label: str
@@ -234,14 +234,14 @@ class Promotion(Contract):
     promoted_at: Timestamp
 
 
-class PromptIdentity(Contract):
+class PromptIdentity(Wire):
     id: str
     name: str
     project_id: str
     type: PromptType
 
 
-class ResolvedPrompt(PromptContent):
+class ResolvedPrompt(PromptContent, Wire):
     """The version that a caller gets."""
 
     prompt: PromptIdentity
@@ -275,7 +275,7 @@ class UnstoredRenderRequest(Templates):
         return _with_templates(self)
 
 
-class Rendered(Contract):
+class Rendered(Wire):
     """`text` of a text prompt, `messages` of a chat prompt."""
 
     text: str | None = None
@@ -298,11 +298,11 @@ class ApplyPrompts(Contract):
     dry_run: bool = False
 
 
-class AppliedPrompt(Contract):
+class AppliedPrompt(Wire):
     kind: Literal["prompt"] = "prompt"
     name: str
     action: Literal["created", "updated", "unchanged"]
 
 
-class ApplyResult(Contract):
+class ApplyResult(Wire):
     results: list[AppliedPrompt]

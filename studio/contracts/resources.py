@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from studio.contracts.base import Contract, Json, Name, Timestamp
+from studio.contracts.base import Json, Name, Timestamp, Wire
 from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
 
 DocumentKind = Literal["agent", "workflow", "prompt"]
 
 
-class StoredAgent(AgentDefinition):
+class StoredAgent(AgentDefinition, Wire):
     """An agent with what the store adds. `version` counts its changes from 1."""
 
     id: str
@@ -17,7 +17,7 @@ class StoredAgent(AgentDefinition):
     updated_at: Timestamp
 
 
-class StoredWorkflow(WorkflowDefinition):
+class StoredWorkflow(WorkflowDefinition, Wire):
     """A workflow with what the store adds. `version` counts its changes from 1."""
 
     id: str
@@ -26,7 +26,7 @@ class StoredWorkflow(WorkflowDefinition):
     updated_at: Timestamp
 
 
-class AgentVersion(AgentDefinition):
+class AgentVersion(AgentDefinition, Wire):
     """An agent as it was. `created_at` is when this version was written, `actor` by whom."""
 
     id: str
@@ -35,7 +35,7 @@ class AgentVersion(AgentDefinition):
     actor: str
 
 
-class WorkflowVersion(WorkflowDefinition):
+class WorkflowVersion(WorkflowDefinition, Wire):
     """A workflow as it was. `created_at` is when this version was written, `actor` by whom."""
 
     id: str
@@ -44,21 +44,21 @@ class WorkflowVersion(WorkflowDefinition):
     actor: str
 
 
-class AppliedDocument(Contract):
+class AppliedDocument(Wire):
     kind: DocumentKind
     name: Name
     project_id: Name
     action: Literal["created", "updated", "unchanged"]
 
 
-class ApplyReport(Contract):
+class ApplyReport(Wire):
     """One result a document, in their order."""
 
     results: list[AppliedDocument]
     dry_run: bool = False
 
 
-class Finding(Contract):
+class Finding(Wire):
     """One thing that is wrong. `path` is a JSON Pointer (RFC 6901) into the document; line and column count from 1."""
 
     path: str
@@ -70,14 +70,14 @@ class Finding(Contract):
     hint: str | None = None
 
 
-class Graph(Contract):
+class Graph(Wire):
     """Nodes and edges for drawing; a node's `id` is the step's path, `block` the path of the block that holds it."""
 
     nodes: list[dict[str, Json]] = []
     edges: list[dict[str, Json]] = []
 
 
-class ValidationReport(Contract):
+class ValidationReport(Wire):
     valid: bool
     errors: list[Finding]
     graph: Graph

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from studio.contracts.base import Contract, Json, Timestamp
+from studio.contracts.base import Contract, Json, Timestamp, Wire
 from studio.contracts.spans import SpanId, TraceId
 
 RunKind = Literal["workflow", "agent"]
@@ -17,7 +17,7 @@ StepKind = Literal["agent", "transform", "sequential"]
 FINAL_STATUSES: frozenset[RunStatus] = frozenset({"succeeded", "failed", "cancelled", "terminated", "timed_out"})
 
 
-class RunUsage(Contract):
+class RunUsage(Wire):
     """Sums over all calls, failed attempts that reported usage included."""
 
     prompt_tokens: int = 0
@@ -36,7 +36,7 @@ class RunUsage(Contract):
         )
 
 
-class RunError(Contract):
+class RunError(Wire):
     """Why a run or a step failed. `type` is one of the definition language's error types."""
 
     type: str
@@ -45,7 +45,7 @@ class RunError(Contract):
     """The step's path."""
 
 
-class StepRun(Contract):
+class StepRun(Wire):
     """One step of a run. `id` is its path, `research/answer`."""
 
     id: str
@@ -65,19 +65,19 @@ class StepRun(Contract):
     """Null when the step made no priced call."""
 
 
-class DefinitionRef(Contract):
+class DefinitionRef(Wire):
     id: str
     name: str
     version: int
 
 
-class TemporalRef(Contract):
+class TemporalRef(Wire):
     workflow_id: str
     run_id: str | None = None
     ui_url: str | None = None
 
 
-class Run(Contract):
+class Run(Wire):
     id: str
     kind: RunKind
     project_id: str
@@ -118,7 +118,7 @@ class StartRun(Contract):
     """A stored version; default the newest."""
 
 
-class RunContext(Contract):
+class RunContext(Wire):
     """What every activity of a run needs to label what it does."""
 
     run_id: str
@@ -130,7 +130,7 @@ class RunContext(Contract):
     user_id: str | None = None
 
 
-class RunRequest(Contract):
+class RunRequest(Wire):
     """First argument of every run's workflow; the second is its `ResolvedDefinition`."""
 
     context: RunContext
@@ -141,7 +141,7 @@ class RunRequest(Contract):
     metadata: dict[str, str] = {}
 
 
-class RunProgress(Contract):
+class RunProgress(Wire):
     """Answer of the workflow's `progress` query."""
 
     steps: list[StepRun] = []
@@ -149,7 +149,7 @@ class RunProgress(Contract):
     cost_usd: Decimal | None = None
 
 
-class RunEnd(Contract):
+class RunEnd(Wire):
     """How a run ended."""
 
     status: RunStatus

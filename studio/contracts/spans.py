@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from studio.contracts.base import Contract, Json, JsonObject, Timestamp
+from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
 
 TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -68,11 +68,11 @@ class Span(Contract):
     metadata: dict[str, str] = {}
 
 
-class RejectedSpan(Contract):
+class RejectedSpan(Wire):
     index: int
     error: str
 
 
-class IngestResult(Contract):
+class IngestResult(Wire):
     accepted: int
     rejected: list[RejectedSpan] = []

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import PlainSerializer
 
-from studio.contracts.base import Contract, Timestamp
+from studio.contracts.base import Timestamp, Wire
 from studio.contracts.spans import Span, SpanKind, SpanStatus
 
 Cost = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str, when_used="json")]
 """US dollars; in JSON a plain decimal string, never a float."""
 
 
-class TraceTotals(Contract):
+class TraceTotals(Wire):
     """Sums over a trace's spans; each span counts once however often it was sent."""
 
     spans: int
@@ -28,7 +28,7 @@ class TraceTotals(Contract):
     """From the first start to the last end."""
 
 
-class TraceSummary(Contract):
+class TraceSummary(Wire):
     """One trace in a list. What is not summed is its root span's, or its earliest span's while the root is missing."""
 
     trace_id: str
@@ -53,7 +53,7 @@ class TraceSummary(Contract):
     totals: TraceTotals
 
 
-class CutPayload(Contract):
+class CutPayload(Wire):
     """A payload past the limit: the value holds the beginning of its JSON as text."""
 
     length: int
@@ -61,7 +61,7 @@ class CutPayload(Contract):
     sha256: str
 
 
-class TraceSpan(Span):
+class TraceSpan(Span, Wire):
     """A span with its children, in the order in which they started."""
 
     duration_ms: float
@@ -70,7 +70,7 @@ class TraceSpan(Span):
     children: list["TraceSpan"] = []
 
 
-class TraceDetail(Contract):
+class TraceDetail(Wire):
     """A whole trace. Spans whose parent is not stored (yet) are roots."""
 
     trace_id: str
@@ -84,7 +84,7 @@ class TraceDetail(Contract):
     spans: list[TraceSpan]
 
 
-class StoredRejection(Contract):
+class StoredRejection(Wire):
     """A span that could not be stored, as it came."""
 
     rejected_at: Timestamp

@@ -5,13 +5,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from studio.contracts.base import Contract, Json
+from studio.contracts.base import Json, Wire
 from studio.contracts.definitions import AgentStep
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunError, RunProgress, RunStatus, RunUsage, StepRun
 
 
-class RunFacts(Contract):
+class RunFacts(Wire):
     """What expressions see as `run`."""
 
     id: str
@@ -20,7 +20,7 @@ class RunFacts(Contract):
     metadata: dict[str, str] = {}
 
 
-class RunState(Contract):
+class RunState(Wire):
     """Everything about a run that a later turn needs.
 
     `steps` is by path in the order in which steps were reached; `positions` says for each open block which of its
