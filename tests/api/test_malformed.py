@@ -119,6 +119,9 @@ WRONG_RUNS: list[tuple[Any, list[str | int]]] = [
     ({"version": "one"}, ["body", "version"]),
     ({"session_id": ""}, ["body", "session_id"]),
     ({"user_id": "u" * 257}, ["body", "user_id"]),
+    ({"session_id": "a\nb"}, ["body", "session_id"]),
+    ({"user_id": "a\x7fb"}, ["body", "user_id"]),
+    ({"metadata": {"a\tb": "x"}}, ["body", "metadata", "a\tb"]),
     ({"metadata": []}, ["body", "metadata"]),
     ({"metadata": {"a": 1}}, ["body", "metadata", "a"]),
     ({"metadata": {"a": "x" * 1025}}, ["body", "metadata", "a"]),
@@ -238,7 +241,12 @@ class TestAddresses:
 
     async def test_headers(self, api: RunningApi) -> None:
         (await api.post("/workflows", steps(STEP))).ok(201)
-        for name, value in (("Idempotency-Key", "k" * 257), ("X-Session-Id", "s" * 257)):
+        for name, value in (
+            ("Idempotency-Key", "k" * 257),
+            ("X-Session-Id", "s" * 257),
+            ("X-Session-Id", ""),
+            ("X-User-Id", "a\x85b"),
+        ):
             answer = await api.request("POST", "/workflows/w/runs", {}, headers={name: value})
             assert answer.places() == [["header", name]]
         answer = await api.request("POST", "/agents", AGENT, headers={"X-Studio-Actor": "a" * 257})

@@ -15,6 +15,8 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.connections = 0
         self.url = ""
 
@@ -26,6 +28,7 @@ class Proxy:
 
     async def __aexit__(self, *_exc: object) -> None:
         self._server.close()
+        self.thaw()
         self.cut()
         await asyncio.gather(*self._tasks)
 
@@ -42,6 +45,13 @@ class Proxy:
     def accept(self) -> None:
         self._refusing = False
 
+    def freeze(self) -> None:
+        """Keep every connection and pass nothing on, as a process that was stopped does, until `thaw`."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -56,15 +66,15 @@ class Proxy:
             pair = {writer, their_writer}
             self._open |= pair
             try:
-                await asyncio.gather(_pass(reader, their_writer), _pass(their_reader, writer))
+                await asyncio.gather(self._pass(reader, their_writer), self._pass(their_reader, writer))
             finally:
                 self._open -= pair
                 for one in pair:
                     one.close()
 
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._flowing.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()

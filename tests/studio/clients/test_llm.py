@@ -129,6 +129,19 @@ class TestErrors:
             await assemble(client, HELLO.model_copy(update={"model": "nowhere/x"}))
         assert raised.value.upstream_status == 404
 
+    async def test_labels_in_any_script_reach_the_span(
+        self, client: LlmClient, upstream: ScriptedUpstream, sink: SpanSink
+    ) -> None:
+        upstream.when("hello", Reply(text="Hi."))
+        names = {"session_id": "Zoë 北京", "user_id": "Łukasz", "project_id": "größe", "step_id": "schritt/é"}
+        context = CallContext(**names, prompt="grüße@3", metadata={"stadt": "北京"})
+        async for _ in client.stream_chat(HELLO, context):
+            pass
+        span = await sink.one()
+        assert {name: getattr(span, name) for name in names} == names
+        assert (span.prompt_id, span.prompt_version) == ("grüße", 3)
+        assert span.metadata["stadt"] == "北京"
+
     async def test_an_engine_that_is_not_there_is_unavailable(self) -> None:
         async with LlmClient("http://127.0.0.1:9") as llm:
             with pytest.raises(LlmUnavailable):

@@ -24,12 +24,13 @@ CONTEXT: dict[str, Any] = {
 
 
 def models_of(*modules: Any) -> list[type[BaseModel]]:
-    return [
-        value
-        for module in modules
-        for value in list[Any](vars(module).values())
-        if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__
-    ]
+    found: list[type[BaseModel]] = []
+    for module in modules:
+        names: dict[str, Any] = vars(module)
+        for value in names.values():
+            if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__:
+                found.append(value)
+    return found
 
 
 class TestNewerField:
