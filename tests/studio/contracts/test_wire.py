@@ -1,5 +1,6 @@
 """Processes of two versions side by side, as in a rolling deploy."""
 
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,14 +24,13 @@ CONTEXT: dict[str, Any] = {
 }
 
 
-def models_of(*modules: Any) -> list[type[BaseModel]]:
-    found: list[type[BaseModel]] = []
-    for module in modules:
-        names: dict[str, Any] = vars(module)
-        for value in names.values():
-            if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__:
-                found.append(value)
-    return found
+def models_of(*modules: ModuleType) -> list[type[BaseModel]]:
+    return [
+        value
+        for module in modules
+        for value in module.__dict__.values()
+        if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__
+    ]
 
 
 class TestNewerField:
