@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,16 @@ class TestEvaluate:
             ("${{ duration('90s') }}", "90s"),
             ("${{ timestamp('2026-01-02T03:04:05Z') }}", "2026-01-02T03:04:05.000000Z"),
             ("${{ b'hi' }}", "aGk="),
+            ("${{ duration('400h') }}", "1440000s"),
+            ("${{ duration('-1.5s') }}", "-1.5s"),
+            ("${{ duration('400h') + duration('1us') }}", "1440000.000001s"),
+            ("${{ 1 in[1,2].map(x,x) }}", True),
+            ("${{ 1in[1,2].map(x,x) }}", True),
+            ("${{ 'x'in(input.list).map(x,x) }}", True),
+            ("${{ {'a': [1]}['a'].map(x, x + 1) }}", [2]),
+            ("${{ [1, 2, 3].map(x, x > 1, x * 2) }}", [4, 6]),
+            ("${{ input.list.map(x, // it's (a, comment\nx) }}", ["x", "y"]),
+            ("${{ input.map.filter(k, k in {'x': 1, ',)': 2}) }}", ["x"]),
             ("nothing: ${{ steps.plan.error }}.", "nothing: ."),
         ],
     )
@@ -47,6 +58,78 @@ class TestEvaluate:
             evaluate(f"${{{{ {source} }}}}", SCOPE)
         assert caught.value.expression == source
         assert caught.value.message
+
+    @pytest.mark.parametrize("source", ['input[""]', "{1: 2, true: 3}", "{1: 2}.map(x, x)", "[[{2: 1}]]"])
+    def test_keys_are_text_and_there(self, source: str) -> None:
+        with pytest.raises(ExpressionError):
+            evaluate(f"${{{{ {source} }}}}", SCOPE)
+
+    def test_an_empty_key_is_a_key(self) -> None:
+        assert evaluate('${{ input[""][0] }}', {"input": {"": [7]}}) == 7
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "input.l.map(x, x)",
+            "input.l.filter(x, x >= 0)",
+            "input.l.map(x, input.l)",
+            "input.l.all(x, input.l.all(y, y >= 0))",
+            "input.l.exists(x, true || input.l.map(y, y) == [])",
+            "true || input.l.map(x, x) == []",
+            "input.r.filter(x, x.a >= 0)",
+        ],
+    )
+    def test_what_would_take_long_is_refused_soon(self, source: str) -> None:
+        scope: Json = {"l": list(range(10_000)), "r": [{"a": 1, "b": "x" * 500}] * 2_000}
+        started = time.process_time()
+        try:
+            evaluate(f"${{{{ {source} }}}}", {"input": scope})
+        except ExpressionError as error:
+            assert "too long" in error.message  # noqa: PT017 - `||` may leave the rest unread
+        assert time.process_time() - started < 3
+
+    def test_the_budget_is_for_one_evaluation(self) -> None:
+        scope: dict[str, Json] = {"input": list(range(1_000))}
+        for _ in range(12):
+            assert evaluate("${{ input.map(x, x)[999] }}", scope) == 999
+        with pytest.raises(ExpressionError, match="too long"):
+            evaluate("${{ input.all(y, size(input.map(x, x)) > 0) }}", scope)
+
+    def test_long_lists_may_be_searched(self) -> None:
+        rows: list[Json] = [{"id": number, "name": f"n{number}"} for number in range(10_000)]
+        assert evaluate("${{ input.filter(r, r.id == 9999)[0].name }}", {"input": rows}) == "n9999"
+
+    @pytest.mark.parametrize("text", ["${{ input.a == 1 }}", "text ${{ input }}"])
+    def test_values_nested_too_deeply_are_refused(self, text: str) -> None:
+        deep: Json = []
+        for _ in range(50_000):
+            deep = [deep]
+        with pytest.raises(ExpressionError):
+            evaluate(text, {"input": {"a": deep} if "a" in text[:12] else deep})
+
+    def test_expressions_in_what_is_nested_too_deeply_are_refused(self) -> None:
+        deep: Json = "${{ 1 + 1 }}"
+        for _ in range(5_000):
+            deep = [deep]
+        with pytest.raises(ExpressionError, match="nested deeper"):
+            evaluate(deep, {})
+        with pytest.raises(ExpressionError, match="nested deeper"):
+            expressions_in(deep)
+
+    def test_a_result_nested_too_deeply_is_refused(self) -> None:
+        deep: Json = []
+        for _ in range(99):
+            deep = [deep]
+        assert evaluate("${{ input }}", {"input": deep}) == deep
+        with pytest.raises(ExpressionError, match="nested deeper"):
+            evaluate("${{ [[input]] }}", {"input": deep})
+
+    def test_a_result_of_more_than_8_mib_is_refused(self) -> None:
+        scope: dict[str, Json] = {"input": "x" * 5_000_000}
+        assert evaluate("${{ input }}", scope) == scope["input"]
+        for text in ("${{ input + input }}", "${{ [input, input] }}", "${{ input }}, ${{ input }}"):
+            with pytest.raises(ExpressionError, match="8 MiB"):
+                evaluate(text, scope)
 
     @pytest.mark.parametrize(
         "source", ["input.__class__", "''.__class__.__mro__", "input.map.keys()", "__import__('os')"]
@@ -92,6 +175,12 @@ class TestCompile:
     @pytest.mark.parametrize("source", ["steps[input.a].output", "size(steps)", "[steps]"])
     def test_it_knows_when_all_steps_are_meant(self, source: str) -> None:
         assert compile_expression(source).whole_steps
+
+    def test_what_does_not_close_is_found_soon(self) -> None:
+        started = time.process_time()
+        with pytest.raises(ExpressionError):
+            split_template("${{ '" + "\\'" * 32_000)
+        assert time.process_time() - started < 3
 
     @pytest.mark.parametrize(
         "text",
