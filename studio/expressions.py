@@ -31,14 +31,12 @@ _STEP = re.compile(r"(?<![\w.])steps\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*\"([^\"]*)\"\
 _STEPS = re.compile(r"(?<![\w.])steps(?!\w)")
 _PATH = re.compile(r"""[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*|\s*\[\s*(?:"[^"\\]*"|'[^'\\]*'|\d{1,9})\s*\])*""")
 _PART = re.compile(r"""([A-Za-z_]\w*)|"([^"]*)"|'([^']*)'|(\d+)""")
-_INDEX = 4
-"""The group of `_PART` that is a number."""
+_INDEX = 4  # the group of `_PART` that is a number
 _BOUND = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _COMPREHENSION = re.compile(r"\.\s*(map|filter|all|exists|exists_one)\s*\(")
 _COMMENT = re.compile(f"({_STRING.pattern})|//[^\n]*", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_]+$")
-_IN = re.compile(r"(?:[0-9][0-9A-Fa-fxu]*)?in")
-"""The operator, also right after a number."""
+_IN = re.compile(r"(?:[0-9][0-9A-Fa-fxu]*)?in")  # the operator, also right after a number
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _ORDERED, _MADE, _KEPT = "_ordered", "_made", "_kept"
 
