@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import parts
-from cli.stack.ports import free_port
+from tests.support.ports import free_port
 from tests.support.postgres import postgres
 from tests.support.servers import running
 

@@ -45,12 +45,5 @@ def first_free_base(host: str = "127.0.0.1") -> int | None:
     return next(base for base in bases if all(is_free(host, port) for port in port_table(base).values()))
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket(_family(host)) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET

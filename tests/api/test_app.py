@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from cli.stack import parts
-from cli.stack.ports import free_port
 from studio.db.migrate import migrate
 from tests.support.databases import postgres_database, sqlite_database
+from tests.support.ports import free_port
 from tests.support.servers import running
 from tests.support.services import SECRET_KEY, RunningApi, api_settings, serving_api
 

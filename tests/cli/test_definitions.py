@@ -1,7 +1,7 @@
 import pytest
 
-from cli.stack.ports import free_port
 from tests.cli.support.command import Studio
+from tests.support.ports import free_port
 
 AGENT = "kind: agent\nname: writer\ninstructions: Write.\n"
 WORKFLOW = """\

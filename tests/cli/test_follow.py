@@ -1,9 +1,9 @@
 import pytest
 
 from cli.follow import ConnectionLost, follow
-from cli.stack.ports import free_port
 from studio.clients.api import ApiClient
 from studio.errors import DependencyUnavailable
+from tests.support.ports import free_port
 
 
 class TestFollow:

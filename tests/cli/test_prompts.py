@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.ports import free_port
 from studio.contracts.base import utc_now
 from studio.contracts.ids import new_span_id, new_trace_id
 from studio.contracts.spans import Span
 from tests.cli.support.command import Studio
+from tests.support.ports import free_port
 from tests.support.prompt_engine import Project, migrated, project, prompt_engine
 
 

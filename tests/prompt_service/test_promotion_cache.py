@@ -10,8 +10,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from cli.stack import parts
-from cli.stack.ports import free_port
 from cli.stack.probes import http_probe
+from tests.support.ports import free_port
 from tests.support.prompt_engine import Project, eventually, migrated, project, prompt_engine
 from tests.support.servers import running
 

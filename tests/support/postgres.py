@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cli.stack.parts import Part
-from cli.stack.ports import free_port
 from cli.stack.probes import NotReady, Probe
+from tests.support.ports import free_port
 from tests.support.servers import running
 
 _UNPRIVILEGED = "nobody"

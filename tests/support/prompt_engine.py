@@ -11,11 +11,11 @@ import aiohttp
 
 from cli.stack import parts
 from cli.stack.parts import LOOPBACK
-from cli.stack.ports import free_port
 from prompt_service.migrations import migrate
 from prompt_service.settings import PromptSettings
 from studio.contracts.base import JsonObject
 from studio.settings import load_settings
+from tests.support.ports import free_port
 from tests.support.servers import running
 
 

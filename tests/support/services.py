@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from api.settings import ApiSettings
-from cli.stack.ports import free_port
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.ids import IdPrefix, new_id
 from studio.db.migrate import migrate
 from tests.support.asgi_server import serving
+from tests.support.ports import free_port
 
 SECRET_KEY = SecretStr("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -13,17 +12,15 @@ from typing import Any
 
 import psutil
 
-from cli.stack.ports import is_free, port_table
+from cli.stack.ports import DEFAULT_PORTS
+from tests.support.ports import free_ports
 
 WAIT_SECONDS = 30.0
 
 
 def free_port_base() -> int:
     """A base from which all ports of a stack are free."""
-    while True:
-        base = random.randrange(20_000, 60_000, 10)
-        if all(is_free("127.0.0.1", port) for port in port_table(base).values()):
-            return base
+    return free_ports(len(DEFAULT_PORTS))
 
 
 @dataclass

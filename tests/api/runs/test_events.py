@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from cli.stack import parts
-from cli.stack.ports import free_port
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.events import NewEvent
 from studio.sse import EventSplitter, event_data
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
+from tests.support.ports import free_port
 from tests.support.scripted_upstream import Reply
 from tests.support.servers import running
 

@@ -1,0 +1,29 @@
+"""Workflow code in the SDK's sandbox, which refuses what is not deterministic: clocks, randomness, files, sockets."""
+
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from studio.contracts.base import JsonObject
+from tests.support.platform import Engine
+from tests.support.scripted_upstream import Reply
+from workflows.registry import WORKFLOWS
+
+SANDBOX = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules("studio.contracts", "cel", "orjson", "structlog")
+)
+
+
+class TestSandbox:
+    async def test_every_workflow_replays_in_it(self, engine: Engine) -> None:
+        engine.upstream.when("hello", Reply(status=503), Reply(text="hi"))
+        inner: JsonObject = {"id": "c", "transform": "${{ steps.a.output + '!' }}"}
+        steps: list[JsonObject] = [
+            {"id": "a", "agent": {"message": "hello"}, "retry": {"initial_interval": "10ms"}},
+            {"id": "b", "when": "${{ size(steps.a.output) > 1 }}", "sequential": {"steps": [inner]}},
+            {"id": "d", "agent": {"message": "bye"}, "timeout": "30s"},
+        ]
+        handle = await engine.start(steps, {"x": 1})
+        await handle.result()
+        converter = engine.client.data_converter
+        replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=converter)
+        await replayer.replay_workflow(await handle.fetch_history())
