@@ -42,9 +42,8 @@ def main() -> int:
     except (AlreadyRunning, SettingsError) as error:
         fail(str(error))
     try:
-        stays = not started or console.is_terminal
-        outcome = _show(console, state if stays else None)
-        if started and stays:
+        outcome = _show(console, state)
+        if started and console.is_terminal:
             console.print("\nThe stack stays up. Ctrl-C stops it.")
             _wait_for_interrupt()
     except KeyboardInterrupt:
@@ -72,13 +71,10 @@ def _stop(console: Console, folder: DataFolder) -> None:
         console.print("Stopped. Its data stays; `.venv/bin/studio up` starts it again.", soft_wrap=True)
 
 
-def _show(console: Console, state: StackState | None) -> int:
-    """Apply, run and, of a stack that stays up, tell where to look; returns the exit code of what failed, or of the
-    run."""
+def _show(console: Console, state: StackState) -> int:
+    """Apply, run and tell where to look; returns the exit code of what failed, or of the run."""
     code = _studio("apply", "-f", str(EXAMPLES)) or _studio("run", WORKFLOW, "--input", f"topic={TOPIC}")
     console.print()
-    if state is None:
-        return code
     for what, address in _addresses(state):
         console.print(f"{what:<24} {address}", soft_wrap=True)
     console.print(f"{'Again, on your topic':<24} .venv/bin/studio run {WORKFLOW} topic='…'", soft_wrap=True)

@@ -44,5 +44,7 @@ class TestDemo:
         )
         assert answer.returncode == 0, answer.stdout + answer.stderr
         assert "run succeeded" in answer.stdout
+        assert "/docs" in answer.stdout
+        assert "/namespaces/default/workflows" in answer.stdout
         assert "Stopped." in answer.stdout
         assert not studio.processes()
