@@ -7,7 +7,7 @@ from temporalio import activity
 from activities.failures import as_application_error
 from studio.contracts.activities import FailureDetails, RecordEndRequest
 from studio.contracts.ids import derived_span_id
-from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus
+from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus, block_of
 from studio.contracts.spans import Span, SpanStatus
 from studio.db.engine import Database
 from studio.store.event_stream import EventStream
@@ -66,7 +66,7 @@ def _spans(request: RecordEndRequest) -> list[Span]:
 
 def _step_span(step: StepRun, request: RecordEndRequest, shared: dict[str, Any]) -> Span:
     run_id = request.run.run_id
-    block = step.id.rpartition("/")[0]
+    block = block_of(step.id)
     started = step.started_at or request.end.started_at
     return Span(
         span_id=derived_span_id(run_id, step.id),

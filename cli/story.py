@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from studio.contracts.base import Json
 from studio.contracts.events import RunEvent
-from studio.contracts.runs import RunError, RunStatus, RunUsage, StepStatus
+from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, RunUsage, StepStatus
 
 _STEP_STATUSES: dict[str, StepStatus] = {
     "step.started": "running",
@@ -48,7 +48,7 @@ class StepStory:
 
     @property
     def is_block(self) -> bool:
-        return self.kind == "sequential"
+        return self.kind in BLOCK_KINDS
 
     def take(self, event: RunEvent) -> None:
         data = event.data

@@ -56,6 +56,8 @@ class Driver:
         self._outbox: list[NewEvent] = []
         self._handed: dict[str, list[NewEvent]] = {}
         """What the call under way of a step was given to publish."""
+        self._starting: set[str] = set()
+        """Steps whose task was made and has not yet run: its first call carries their start."""
         self._end: EndRun | None = None
 
     def progress(self) -> RunProgress:
@@ -84,17 +86,25 @@ class Driver:
         for command in commands:
             match command:
                 case RunAgent():
+                    self._starting.add(command.path)
                     self._tasks[command.path] = asyncio.create_task(self._run_agent(command))
                 case CancelStep():
-                    self._tasks[command.path].cancel()
+                    self._cancel_step(command.path)
                 case Publish():
                     self._outbox.append(command.event)
                 case EndRun():
                     self._end = command
         workflow.set_current_details(self._details())
 
+    def _cancel_step(self, path: str) -> None:
+        self._tasks[path].cancel()
+        if path in self._starting:  # a task that is cancelled before it runs says nothing
+            self._starting.discard(path)
+            self._arrived.append(StepCancelled(workflow.now(), path))
+
     async def _run_agent(self, command: RunAgent) -> None:
         """Whatever happens, an event tells the core: a step without an end would be a run without one."""
+        self._starting.discard(command.path)
         try:
             agent = self._agent_of(command)
             result = await run_agent(
@@ -108,6 +118,7 @@ class Driver:
             event = _ended(error, command.path, workflow.now())
             # Perhaps the call never ran. Publishing an event again changes nothing.
             self._outbox[:0] = self._handed.pop(command.path, [])
+        self._tasks.pop(command.path, None)
         self._arrived.append(event)
 
     def _agent_of(self, command: RunAgent) -> ResolvedAgent:
@@ -117,7 +128,7 @@ class Driver:
         return ResolvedAgent(name=command.step.id, spec=agent)
 
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
-        self._handed[command.path] = self._take_outbox()
+        self._handed[command.path] = self._take_outbox(command.path)
         return StepContext(
             run=self._request.context,
             path=command.path,
@@ -126,8 +137,11 @@ class Driver:
             events=self._handed[command.path],
         )
 
-    def _take_outbox(self) -> list[NewEvent]:
-        events, self._outbox = self._outbox, []
+    def _take_outbox(self, path: str | None = None) -> list[NewEvent]:
+        """What is to be published, without the starts of steps whose own first call is about to carry them."""
+        others = self._starting - {path}
+        events = [event for event in self._outbox if event.step_id not in others]
+        self._outbox = [event for event in self._outbox if event.step_id in others]
         return events
 
     async def _record(self, end: EndRun, started: datetime) -> None:

@@ -5,7 +5,7 @@ from typing import cast
 
 from studio.contracts.base import Json
 from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent, cut_content
-from studio.contracts.runs import Run, RunEnd, StepRun
+from studio.contracts.runs import Run, RunEnd, StepRun, is_inside
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _TOLD_OFFSET = 1_000_000
@@ -92,23 +92,21 @@ def identity(event: NewEvent) -> Identity:
 def _told(run: Run) -> Iterator[NewEvent]:
     if run.started_at is not None:
         yield NewEvent(ts=run.started_at, type="run.started", data={"status": "running"})
-    open_blocks: list[StepRun] = []
+    around: list[StepRun] = []
+    """The steps that the next one may be inside of: blocks, and steps whose errors are caught."""
     now = run.started_at or run.created_at
     for step in run.steps:
-        while open_blocks and not step.id.startswith(open_blocks[-1].id + "/"):
-            yield from _step_end(open_blocks.pop())
+        while around and not is_inside(step.id, around[-1].id):
+            yield from _step_end(around.pop())
         now = step.started_at or now
         if step.status == "skipped":
             yield NewEvent(ts=now, step_id=step.id, type="step.skipped", data={"kind": step.kind})
         elif step.started_at is not None:
             data: dict[str, Json] = {"kind": step.kind} | ({"name": step.name} if step.name else {})
             yield NewEvent(ts=now, step_id=step.id, type="step.started", data=data)
-            if step.kind == "sequential":
-                open_blocks.append(step)
-            else:
-                yield from _step_end(step)
-    while open_blocks:
-        yield from _step_end(open_blocks.pop())
+            around.append(step)
+    while around:
+        yield from _step_end(around.pop())
     yield _closing(run, cast("EventType", f"run.{run.status}"))
 
 

@@ -16,6 +16,8 @@ ErrorType = Literal[
     "expression_error",
     "prompt_error",
     "payload_too_large",
+    "limit_exceeded",
+    "join_unmet",
     "invalid_request",
     "dependency_unavailable",
     "internal_error",
@@ -96,6 +98,17 @@ def _when_tag(value: Any) -> str:
     return "<bool>" if isinstance(value, bool) else "<expression>"
 
 
+class Catch(Contract):
+    """Steps that run instead when the step failed; `error` is in their scope."""
+
+    catch: Literal["all"] | Annotated[list[ErrorType], Field(min_length=1)]
+    steps: Annotated[list["Step"], Field(min_length=1, max_length=2000)]
+
+
+def _on_error_tag(value: Any) -> str:
+    return "<policy>" if isinstance(value, str) else "<catches>"
+
+
 class StepBase(Contract):
     id: Identifier
     name: str | None = None
@@ -104,10 +117,18 @@ class StepBase(Contract):
         True
     )
     """`${{ expression }}`; the step is skipped when it gives false."""
+    on_error: Annotated[
+        Annotated[Literal["fail", "continue"], Tag("<policy>")]
+        | Annotated[list[Catch], Field(min_length=1, max_length=50), Tag("<catches>")],
+        Discriminator(_on_error_tag),
+    ] = "fail"
+    """`continue`: go on with null as output. Catches: the first whose types match; its last output is the step's."""
 
 
-STEP_KEYS = ("agent", "transform", "sequential")
-UNION_TAGS = frozenset({"<bool>", "<expression>", "<name>", "<inline>", *(f"<{key}>" for key in STEP_KEYS)})
+STEP_KEYS = ("agent", "transform", "sequential", "parallel", "conditional", "loop")
+UNION_TAGS = frozenset(
+    {"<bool>", "<expression>", "<name>", "<inline>", "<policy>", "<catches>", *(f"<{key}>" for key in STEP_KEYS)}
+)
 """Written so that an error's place can leave them out."""
 
 
@@ -146,18 +167,112 @@ class TransformStep(StepBase):
     """An expression, or any JSON with expressions inside."""
 
 
+StepList = Annotated[list["Step"], Field(min_length=1, max_length=2000)]
+
+
 class SequentialBlock(Contract):
-    steps: Annotated[list["Step"], Field(min_length=1, max_length=2000)]
+    steps: StepList
 
 
 class SequentialStep(StepBase):
     sequential: SequentialBlock
 
 
+class AtLeast(Contract):
+    at_least: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Quorum(Contract):
+    quorum: Annotated[float, Field(gt=0, le=1)]
+    """The share of the branches that must succeed, rounded up."""
+
+
+def _join_tag(value: Any) -> str:
+    if isinstance(value, str):
+        return "<word>"
+    is_quorum = "quorum" in value if isinstance(value, dict) else isinstance(value, Quorum)
+    return "<quorum>" if is_quorum else "<at_least>"
+
+
+Join = Annotated[
+    Annotated[Literal["all", "any"], Tag("<word>")]
+    | Annotated[AtLeast, Tag("<at_least>")]
+    | Annotated[Quorum, Tag("<quorum>")],
+    Discriminator(_join_tag),
+]
+
+
+class ParallelBlock(Contract):
+    """Branches side by side, or one step for each item of a list.
+
+    `on_branch_error`: `fail` ends the block with the first branch that fails; `collect` goes on and puts null in its
+    place. Without it `all` fails at once and the other joins only when they can no longer be met.
+    """
+
+    branches: StepList | None = None
+    for_each: Json = None
+    """An expression that gives a list, or a list."""
+    do: "Step | None" = None
+    join: Join = "all"
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    on_branch_error: Literal["fail", "collect"] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "ParallelBlock":
+        each = {"for_each", "do"} & self.model_fields_set
+        if self.branches is not None and each:
+            raise ValueError("give branches, or for_each with do, not both")
+        if self.branches is None and len(each) < 2:
+            raise ValueError("give branches, or for_each with do")
+        return self
+
+
+class ParallelStep(StepBase):
+    parallel: ParallelBlock
+
+
+class Case(Contract):
+    when: Annotated[Annotated[bool, Tag("<bool>")] | Annotated[str, Tag("<expression>")], Discriminator(_when_tag)]
+    steps: StepList
+
+
+class ConditionalBlock(Contract):
+    """The first case whose `when` is true; else `else`; else nothing, and the output is null."""
+
+    cases: Annotated[list[Case], Field(min_length=1, max_length=200)]
+    otherwise: Annotated[StepList | None, Field(alias="else")] = None
+
+
+class ConditionalStep(StepBase):
+    conditional: ConditionalBlock
+
+
+class LoopBlock(Contract):
+    """Rounds of `do`. `while` is asked before a round, `until` after one; going past `max_iterations` fails."""
+
+    do: StepList
+    until: str | None = None
+    condition: Annotated[str | None, Field(alias="while")] = None
+    max_iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
+
+    @model_validator(mode="after")
+    def _one_exit(self) -> "LoopBlock":
+        if (self.until is None) == (self.condition is None):
+            raise ValueError("give until or while, one of them")
+        return self
+
+
+class LoopStep(StepBase):
+    loop: LoopBlock
+
+
 Step = Annotated[
     Annotated[AgentStep, Tag("<agent>")]
     | Annotated[TransformStep, Tag("<transform>")]
-    | Annotated[SequentialStep, Tag("<sequential>")],
+    | Annotated[SequentialStep, Tag("<sequential>")]
+    | Annotated[ParallelStep, Tag("<parallel>")]
+    | Annotated[ConditionalStep, Tag("<conditional>")]
+    | Annotated[LoopStep, Tag("<loop>")],
     Discriminator(_tag),
     BeforeValidator(_one_key),
 ]

@@ -22,6 +22,7 @@ EventType = Literal[
     "step.cancelled",
     "token",
     "thinking",
+    "edge.taken",
     "usage",
 ]
 FINAL_EVENTS: frozenset[EventType] = frozenset(

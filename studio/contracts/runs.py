@@ -13,7 +13,7 @@ RunStatus = Literal[
     "queued", "running", "paused", "waiting", "succeeded", "failed", "cancelled", "terminated", "timed_out"
 ]
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
-StepKind = Literal["agent", "transform", "sequential"]
+StepKind = Literal["agent", "transform", "sequential", "parallel", "conditional", "loop"]
 FINAL_STATUSES: frozenset[RunStatus] = frozenset({"succeeded", "failed", "cancelled", "terminated", "timed_out"})
 
 
@@ -60,9 +60,28 @@ class StepRun(Wire):
     duration_ms: int | None = None
     output: Json = None
     error: RunError | None = None
+    errors: list[RunError] | None = None
+    """What failed inside a parallel block that collects."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""
+
+
+BLOCK_KINDS: frozenset[StepKind] = frozenset({"sequential", "parallel", "conditional", "loop"})
+"""Steps that hold others and make no call themselves."""
+
+
+def block_of(path: str) -> str:
+    """The path of the step around the one at `path`, empty for a run's own steps: `refine` for `refine#3/critic`."""
+    block = path.rpartition("/")[0]
+    head, _, last = block.rpartition("/")
+    last = last.partition("#")[0]
+    return f"{head}/{last}" if head else last
+
+
+def is_inside(path: str, block: str) -> bool:
+    """Whether the step at `path` is inside the one at `block`: `refine#3/critic` is inside `refine`."""
+    return path.startswith(block) and path[len(block) : len(block) + 1] in {"/", "#"}
 
 
 class DefinitionRef(Wire):

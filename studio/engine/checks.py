@@ -3,16 +3,26 @@
 import contextlib
 import difflib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import AgentSpec, AgentStep, SequentialStep, Step, TransformStep, WorkflowDefinition
-from studio.engine.plan import kind_of, walk
+from studio.contracts.definitions import (
+    AgentSpec,
+    AgentStep,
+    AtLeast,
+    ConditionalStep,
+    LoopStep,
+    ParallelStep,
+    Step,
+    TransformStep,
+    WorkflowDefinition,
+)
+from studio.engine.plan import ROOT, Group, Loc, groups_of, kind_of, places, walk
 from studio.errors import FieldError, InvalidInput
 from studio.expressions import OPEN, Expression, ExpressionError, split_template
 from studio.templates import compile_template
 
-Loc = tuple[str | int, ...]
 IN_SCOPE = ("input", "steps", "run", "prev")
 MAX_STEPS = 2_000
 """In one workflow, those inside blocks counted."""
@@ -53,24 +63,48 @@ def agent_references(workflow: WorkflowDefinition) -> list[tuple[list[str | int]
 
 
 def workflow_graph(workflow: WorkflowDefinition) -> dict[str, list[dict[str, Json]]]:
-    """Nodes (with the block that holds them) and edges, for drawing. Ids are step paths."""
+    """Nodes (with the block that holds them) and edges, for drawing. Ids are step paths.
+
+    An edge leads from step to step in a chain, from a conditional block to each of its cases, from a loop's last step
+    back to its first, and from a step to what catches its errors; the branches of a parallel block have none.
+    """
     nodes: list[dict[str, Json]] = []
     edges: list[dict[str, Json]] = []
-    _draw(workflow.steps, None, nodes, edges)
+    _draw(Group(ROOT, workflow.steps, ("steps",)), None, nodes, edges)
     return {"nodes": nodes, "edges": edges}
 
 
-def _draw(steps: list[Step], block: str | None, nodes: list[dict[str, Json]], edges: list[dict[str, Json]]) -> None:
-    before: str | None = None
-    for step in steps:
-        path = f"{block}/{step.id}" if block else step.id
+def _draw(
+    group: Group, holder: tuple[str, Step] | None, nodes: list[dict[str, Json]], edges: list[dict[str, Json]]
+) -> None:
+    block = holder[0] if holder else None
+    paths = [f"{block}/{step.id}" if block else step.id for step in group.steps]
+    for path, step in zip(paths, group.steps, strict=True):
         agent = step.agent if isinstance(step, AgentStep) and isinstance(step.agent, str) else None
         nodes.append({"id": path, "kind": kind_of(step), "label": step.name or step.id, "block": block, "agent": agent})
-        if before is not None:
-            edges.append({"from": before, "to": path})
-        before = path
-        if isinstance(step, SequentialStep):
-            _draw(step.sequential.steps, path, nodes, edges)
+        for inner in groups_of(step):
+            _draw(inner, (path, step), nodes, edges)
+    is_fan = holder is not None and isinstance(holder[1], ParallelStep) and "!" not in group.key
+    if not is_fan:
+        edges.extend({"from": before, "to": after} for before, after in pairwise(paths))
+    if holder is None:
+        return
+    label = _edge_label(group, holder[1])
+    if label is not None:
+        edges.append({"from": holder[0], "to": paths[0], "label": label})
+    elif isinstance(holder[1], LoopStep):
+        edges.append({"from": paths[-1], "to": paths[0], "label": "again"})
+
+
+def _edge_label(group: Group, step: Step) -> str | None:
+    """Why a conditional block, or a step that failed, goes on with this group."""
+    if "!" in group.key and not isinstance(step.on_error, str):
+        clause = step.on_error[int(group.key.rpartition("!")[2])]
+        return f"on error: {clause.catch if isinstance(clause.catch, str) else ', '.join(clause.catch)}"
+    if isinstance(step, ConditionalStep):
+        choice = group.key.rpartition("?")[2]
+        return choice if choice == "else" else str(step.conditional.cases[int(choice)].when)
+    return None
 
 
 class _EnoughError(Exception):
@@ -84,6 +118,10 @@ class _Check:
         self._listed = _listing(self._ids)
         self._suggestions = 0
         self._finished: set[str] = set()
+        """The steps that may have finished where the check is now."""
+        self._in_each: set[str] = set()
+        """Steps of a `for_each` that is over: there are many of each."""
+        self._names: tuple[str, ...] = IN_SCOPE
         self._found: list[FieldError] = []
 
     def run(self) -> list[FieldError]:
@@ -93,7 +131,7 @@ class _Check:
             return [FieldError(loc=["steps"], msg=message, type="too_many_steps")]
         with contextlib.suppress(_EnoughError):
             self._duplicates()
-            self._block(self._workflow.steps, ("steps",))
+            self._finished = self._group(Group(ROOT, self._workflow.steps, ("steps",)), ())
             self._value(self._workflow.output, ("output",))
         return self._found
 
@@ -106,29 +144,103 @@ class _Check:
                 )
             seen.add(step.id)
 
-    def _block(self, steps: Sequence[Step], loc: Loc) -> None:
-        for index, step in enumerate(steps):
-            place = (*loc, index)
-            self._when(step.when, (*place, "when"))
-            match step:
-                case AgentStep():
-                    self._value(step.input, (*place, "input"))
-                    if isinstance(step.agent, AgentSpec):
-                        for error in check_agent(step.agent, (*place, "agent")):
-                            self._append(error)
-                case TransformStep():
-                    self._value(step.transform, (*place, "transform"))
-                case SequentialStep():
-                    self._block(step.sequential.steps, (*place, "sequential", "steps"))
-            self._finished.add(step.id)
+    def _group(self, group: Group, outer: Loc, *names: str, fan: bool = False) -> set[str]:
+        """Check the steps in their order; the branches of a fan see nothing of each other. Returns what may then have
+        finished, and leaves the rest as it was.
+        """
+        around, finished = self._names, set(self._finished)
+        self._names = (*around, *names)
+        over = set(finished)
+        for loc, step in places(group):
+            if fan:
+                self._finished = set(finished)
+            self._step(step, (*outer, *loc))
+            over |= self._finished
+        self._names, self._finished = around, finished
+        return over
 
-    def _when(self, when: bool | str, loc: Loc) -> None:
-        if isinstance(when, bool):
+    def _step(self, step: Step, loc: Loc) -> None:
+        self._condition(step.when, (*loc, "when"), "when")
+        handlers = [group for group in groups_of(step) if "!" in group.key]
+        after = self._inside(step, [group for group in groups_of(step) if "!" not in group.key], loc)
+        self._finished |= after
+        for group in handlers:
+            after |= self._group(group, loc, "error")
+        self._finished |= after | {step.id}
+
+    def _inside(self, step: Step, groups: Sequence[Group], loc: Loc) -> set[str]:
+        """What may have finished once the step is over, beside itself."""
+        match step:
+            case AgentStep():
+                self._value(step.input, (*loc, "input"))
+                if isinstance(step.agent, AgentSpec):
+                    for error in check_agent(step.agent, (*loc, "agent")):
+                        self._append(error)
+            case TransformStep():
+                self._value(step.transform, (*loc, "transform"))
+            case ParallelStep() if step.parallel.branches is None:
+                return self._for_each(step, groups, loc)
+            case ParallelStep():
+                return self._branches(step, groups, loc)
+            case ConditionalStep():
+                for index, case in enumerate(step.conditional.cases):
+                    self._condition(case.when, (*loc, "conditional", "cases", index, "when"), "when")
+            case LoopStep():
+                return self._loop(step, groups, loc)
+            case _:
+                pass
+        after: set[str] = set()
+        for group in groups:
+            after |= self._group(group, loc)
+        return after
+
+    def _for_each(self, step: ParallelStep, groups: Sequence[Group], loc: Loc) -> set[str]:
+        items: Json = step.parallel.for_each
+        place = (*loc, "parallel", "for_each")
+        if isinstance(items, str):
+            self._condition(items, place, "for_each")
+        elif isinstance(items, list):
+            self._value(cast("Json", items), place)
+        else:
+            self._add(place, "`for_each` is a list or one whole ${{ expression }} that gives one", "not_a_list")
+        inside = self._group(groups[0], loc, "item", "index") - self._finished
+        self._in_each |= inside
+        return set()
+
+    def _branches(self, step: ParallelStep, groups: Sequence[Group], loc: Loc) -> set[str]:
+        block = step.parallel
+        count = len(block.branches or [])
+        if isinstance(block.join, AtLeast) and block.join.at_least > count:
+            message = f"the join waits for {block.join.at_least} branches and there are {count}"
+            hint = f"write at_least: {count} or less"
+            self._add((*loc, "parallel", "join", "at_least"), message, "join_never_met", hint)
+        return self._group(groups[0], loc, fan=True)
+
+    def _loop(self, step: LoopStep, groups: Sequence[Group], loc: Loc) -> set[str]:
+        block = step.loop
+        around, finished = self._names, self._finished
+        names = ("iteration", "last")
+        self._names = (*around, *names)
+        if block.condition is not None:
+            self._condition(block.condition, (*loc, "loop", "while"), "while")
+        self._names = around
+        after = self._group(groups[0], loc, *names)
+        self._names, self._finished = (*around, *names), after
+        if block.until is not None:
+            self._condition(block.until, (*loc, "loop", "until"), "until")
+        self._names, self._finished = around, finished
+        return after
+
+    def _condition(self, condition: bool | str, loc: Loc, field: str) -> None:
+        if isinstance(condition, bool):
             return
-        pieces = self._pieces(when, loc)
+        pieces = self._pieces(condition, loc)
         if pieces is not None and not (len(pieces) == 1 and isinstance(pieces[0], Expression)):
-            hint = f"write ${{{{ {when} }}}}" if OPEN not in when else "one expression alone, nothing around it"
-            self._add(loc, "`when` is true, false or one whole ${{ expression }}", "not_an_expression", hint)
+            hint = (
+                f"write ${{{{ {condition} }}}}" if OPEN not in condition else "one expression alone, nothing around it"
+            )
+            also = "true, false or " if field == "when" else ""
+            self._add(loc, f"`{field}` is {also}one whole ${{{{ expression }}}}", "not_an_expression", hint)
 
     def _value(self, value: Json, loc: Loc) -> None:
         match value:
@@ -155,11 +267,11 @@ class _Check:
         return pieces
 
     def _references(self, expression: Expression, loc: Loc) -> None:
-        for root in sorted(expression.roots - set(IN_SCOPE)):
+        for root in sorted(expression.roots - set(self._names)):
             if root == "secrets":
                 hint = "secrets are allowed only where a component, an MCP server or an upstream is configured"
             else:
-                hint = f"in scope are {', '.join(IN_SCOPE)}"
+                hint = f"in scope are {', '.join(self._names)}"
             self._add(loc, f"{expression.source}: there is no {root!r} here", "unknown_name", hint)
         if expression.whole_steps:
             self._add(loc, f"{expression.source}: name one step, as steps.ID", "unknown_reference")
@@ -167,6 +279,9 @@ class _Check:
             if step not in self._ids:
                 message = f"{expression.source}: there is no step {step!r}"
                 self._add(loc, message, "unknown_reference", self._suggestion(step))
+            elif step in self._in_each and step not in self._finished:
+                message = f"{expression.source}: step {step!r} runs once for each item, so its name means none of them"
+                self._add(loc, message, "many_of_step", "refer to the parallel block: its output is the list")
             elif step not in self._finished:
                 message = f"{expression.source}: step {step!r} cannot have finished here"
                 self._add(loc, message, "early_reference", "refer to a step that comes before")

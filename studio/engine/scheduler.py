@@ -1,25 +1,42 @@
 """The pure core: `advance(plan, state, event) → (state, commands)`.
 
 No I/O, no clock, no randomness: the same plan, state and event always give the same answer, which is what lets a run
-be replayed, carried on and tested without a server.
+be replayed, carried on and tested without a server. `docs/design/engine.md` says what each pattern means.
 """
 
+from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from fractions import Fraction
+from math import ceil
+from typing import Any, Literal, assert_never, cast
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import AgentStep, ErrorType, SequentialStep, TransformStep
+from studio.contracts.definitions import (
+    AgentStep,
+    ConditionalStep,
+    Join,
+    LoopStep,
+    ParallelBlock,
+    ParallelStep,
+    Quorum,
+    SequentialStep,
+    TransformStep,
+)
 from studio.contracts.events import EventType, NewEvent, cut_content
 from studio.contracts.runs import RunError, RunStatus, StepRun
 from studio.engine.limits import unfit
-from studio.engine.plan import ROOT, Plan, PlanNode
+from studio.engine.plan import ROOT, Plan
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, local_names, previous
 from studio.engine.state import (
     CancelRequested,
     CancelStep,
     Command,
     CoreEvent,
     EndRun,
+    Fan,
+    Frame,
     Publish,
     RunAgent,
     RunStarted,
@@ -28,7 +45,11 @@ from studio.engine.state import (
     StepFailed,
     StepSucceeded,
 )
-from studio.expressions import Expression, ExpressionError, evaluate, expressions_in
+
+MAX_ITEMS = 10_000
+"""Of one `for_each`."""
+WINDOW = 500
+"""How many branches of a block are under way at once; Temporal takes about 2,000 pending activities a workflow."""
 
 
 def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, list[Command]]:
@@ -40,222 +61,375 @@ def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, li
     return turn.state, turn.commands
 
 
-class _Unusable(Exception):
-    """A value that a step, or the run's output, needs and that cannot be had."""
-
-    def __init__(self, error_type: ErrorType, message: str) -> None:
-        super().__init__(message)
-        self.error = RunError(type=error_type, message=message)
-
-
 class _Turn:
-    """One call of `advance`: works on a copy, so that the state given stays as it was."""
+    """One call of `advance`: works on a copy, so that the state given stays as it was.
+
+    What a step's end, or start, leads to goes into `_work` and is done in that order: no recursion, however long a
+    chain of steps that end at once.
+    """
 
     def __init__(self, plan: Plan, state: RunState, at: datetime) -> None:
         self.plan = plan
-        self.state = state.model_copy(update={"steps": dict(state.steps), "positions": dict(state.positions)})
+        copied = {"steps": dict(state.steps), "frames": dict(state.frames), "rounds": dict(state.rounds)}
+        self.state = state.model_copy(update=copied)
         self.at = at
         self.commands: list[Command] = []
+        self._owned: set[str] = set()
+        """The frames that are already this turn's own copies."""
+        self._work: deque[tuple[Callable[[str], None], str]] = deque()
 
     def take(self, event: CoreEvent) -> None:
+        self._take(event)
+        while self._work and not self.state.ended:
+            do, path = self._work.popleft()
+            frame = self.state.frames.get(path)
+            if frame is not None and (not frame.stopping or do == self._stopped):
+                do(path)
+
+    def _take(self, event: CoreEvent) -> None:
         match event:
             case RunStarted():
                 self._publish("run.started", None, {"status": "running"})
-                self.state.positions[ROOT] = 0
-                self._go_on(ROOT)
+                self.state.frames[ROOT] = Frame(node=ROOT, group=ROOT)
+                self._later(self._next, ROOT)
             case StepSucceeded():
-                if (step := self._running(event.path)) is not None:
-                    used = {"attempt": event.attempt, "usage": event.usage, "cost_usd": event.cost_usd}
+                if self._is_running(event.path):
+                    self._count(event)
                     problem = unfit(event.output)
                     if problem is not None:
-                        self._fail(event.path, RunError(type="payload_too_large", message=problem), **used)
-                        return
-                    self._close(step, "succeeded", output=event.output, **used)
-                    self._go_on(self.plan.nodes[event.path].block)
+                        self._fail(event.path, RunError(type="payload_too_large", message=problem))
+                    else:
+                        self._succeed(event.path, event.output)
             case StepFailed():
-                if (step := self._running(event.path)) is not None:
-                    used = {"attempt": event.attempt, "usage": event.usage, "cost_usd": event.cost_usd}
-                    self._fail(event.path, event.error, **used)
+                if self._is_running(event.path):
+                    self._count(event)
+                    self._fail(event.path, event.error)
             case StepCancelled():
-                if (step := self._running(event.path)) is not None:
-                    self._close(step, "cancelled")
-                    self._end_cancelled_when_still()
+                if self._is_running(event.path):
+                    self._close(event.path, "cancelled")
             case CancelRequested():
-                self._cancel()
+                self._stop(ROOT)
             case _:
                 assert_never(event)
 
-    def _running(self, path: str) -> StepRun | None:
-        step = self.state.steps.get(path)
-        return step if step is not None and step.status == "running" else None
+    def _later(self, do: Callable[[str], None], path: str) -> None:
+        self._work.append((do, path))
 
-    def _go_on(self, block: str | None) -> None:
-        """Something in the block is over: start the next, or close the block and go on in the one around it."""
-        if self.state.cancelling:
-            self._end_cancelled_when_still()
-            return
-        while block is not None:
-            inside = self.plan.blocks[block]
-            position = self.state.positions[block]
-            if position < len(inside):
-                self.state.positions[block] = position + 1
-                block = self._start(self.plan.nodes[inside[position]])
-            elif block == ROOT:
-                self._succeed()
-                return
-            else:
-                self._close(self.state.steps[block], "succeeded", output=self._block_output(block))
-                block = self.plan.nodes[block].block
+    def _is_running(self, path: str) -> bool:
+        frame = self.state.frames.get(path)
+        return frame is not None and frame.group is None and frame.fan is None and path != ROOT
 
-    def _block_output(self, block: str) -> Json:
-        """The output of the block's last finished step."""
-        for path in reversed(self.plan.blocks[block]):
-            step = self.state.steps.get(path)
-            if step is not None and step.status == "succeeded":
-                return step.output
-        return None
+    def _frame(self, path: str) -> Frame:
+        """This turn's own copy, to be changed."""
+        if path not in self._owned:
+            held = self.state.frames[path]
+            fan = held.fan and held.fan.model_copy(update={"errors": list(held.fan.errors)})
+            self.state.frames[path] = held.model_copy(update={"open": list(held.open), "fan": fan})
+            self._owned.add(path)
+        return self.state.frames[path]
 
-    def _start(self, node: PlanNode) -> str | None:
-        """Reach a step. Returns the block in which to go on at once, or None when there is something to wait for."""
-        path, step = node.path, node.step
+    def _evaluate(self, path: str, value: Json) -> Json:
+        return evaluate_at(self.plan, self.state, path, value)
+
+    def _holds(self, path: str, condition: bool | str, field: str) -> bool:
+        return holds(self.plan, self.state, path, condition, field)
+
+    # Reaching a step
+
+    def _reach(self, parent: str, step_id: str, scope: dict[str, Json], index: int | None = None) -> None:
+        node = self.plan.nodes[step_id]
+        step = node.step
+        path = child_path(self.state, parent, step_id, index)
         run = StepRun(id=path, kind=node.kind, name=step.name, agent=node.agent)
+        self.state.frames[path] = Frame(node=step_id, parent=parent, scope=scope)
+        self._owned.add(path)
+        self._frame(parent).open.append(path)
+        self.state.steps[path] = run
         try:
-            if not self._wanted(step.when):
+            if not self._holds(path, step.when, "when"):
                 self.state.steps[path] = run.model_copy(update={"status": "skipped"})
                 self._publish("step.skipped", path, {"kind": node.kind, "when": step.when})
-                return node.block
-            match step:
-                case TransformStep():
-                    self._open(run, None)
-                    self._close(self.state.steps[path], "succeeded", output=self._evaluate(step.transform))
-                    return node.block
-                case SequentialStep():
-                    self._open(run, None)
-                    self.state.positions[path] = 0
-                    return path
-                case AgentStep():
-                    given = self._input_of(step)
-                    self._open(run, given)
-                    self.commands.append(RunAgent(path, step, given))
-                    return None
-                case _:
-                    assert_never(step)
-        except _Unusable as unusable:
-            if path not in self.state.steps:
-                self._open(run, None)
+                self._leave(path)
+                return
+            given = self._input_of(path, step) if isinstance(step, AgentStep) else None
+        except UnusableError as unusable:
+            self._open(run, None)
             self._fail(path, unusable.error)
-            return None
+            return
+        self._open(run, given)
+        try:
+            self._begin(path, given)
+        except UnusableError as unusable:
+            self._fail(path, unusable.error)
 
-    def _input_of(self, step: AgentStep) -> Json:
-        """What the step says, else the output of the step before, else the run's input."""
+    def _begin(self, path: str, given: Json) -> None:
+        """Raises `UnusableError`."""
+        frame = self._frame(path)
+        step = self.plan.nodes[frame.node].step
+        match step:
+            case AgentStep():
+                self.commands.append(RunAgent(path, step, given))
+            case TransformStep():
+                self._succeed(path, self._evaluate(path, step.transform))
+            case SequentialStep():
+                self._follow(path, step.id)
+            case ConditionalStep():
+                self._choose(path, step)
+            case ParallelStep():
+                self._fan_out(path, step.parallel)
+            case LoopStep():
+                self.state.rounds[path] = 0
+                frame.scope = frame.scope | {"iteration": 0, "last": None}
+                frame.group = step.id
+                self._later(self._round, path)
+            case _:
+                assert_never(step)
+
+    def _input_of(self, path: str, step: AgentStep) -> Json:
+        """What the step says, else the item, else the output of the step before, else the run's input."""
         if "input" in step.model_fields_set:
-            return self._evaluate(step.input)
-        return self.state.input if self.state.last is None else self.state.steps[self.state.last].output
+            return self._evaluate(path, step.input)
+        scope = self.state.frames[path].scope
+        if "item" in scope:
+            return scope["item"]
+        before = previous(self.state, path)
+        return self.state.input if before is None else self.state.steps[before].output
 
-    def _wanted(self, when: bool | str) -> bool:
-        result = self._evaluate(when)
-        if not isinstance(result, bool):
-            given = "null" if result is None else type(result).__name__
-            raise _Unusable("expression_error", f"{when} failed: `when` must give true or false, not {given}")
-        return result
+    # Chains: sequential, the chosen case, a round, what catches an error
 
-    def _evaluate(self, value: Json) -> Json:
-        """Raises `_Unusable`."""
+    def _follow(self, path: str, group: str) -> None:
+        frame = self._frame(path)
+        frame.group, frame.position, frame.last = group, 0, None
+        self._later(self._next, path)
+
+    def _next(self, path: str) -> None:
+        """Start the chain's next step, or end the chain."""
+        frame = self._frame(path)
+        steps = self.plan.groups[frame.group or ROOT]
+        if frame.position < len(steps):
+            frame.position += 1
+            self._reach(path, steps[frame.position - 1], {})
+            return
+        output = None if frame.last is None else self.state.steps[frame.last].output
+        if path == ROOT:
+            self._finish()
+        elif frame.handling:
+            self._close(path, "failed", output=output, error=frame.error, handled=True)
+        elif isinstance(self.plan.nodes[frame.node].step, LoopStep):
+            self._round_over(path, output)
+        else:
+            self._succeed(path, output)
+
+    def _choose(self, path: str, step: ConditionalStep) -> None:
+        block = step.conditional
+        for index, case in enumerate(block.cases):
+            if self._holds(path, case.when, "when"):
+                self._take_edge(path, f"{step.id}?{index}", f"case {index}: {case.when}")
+                return
+        if block.otherwise is not None:
+            self._take_edge(path, f"{step.id}?else", "else")
+        else:
+            self._succeed(path, None)
+
+    def _take_edge(self, path: str, group: str, why: str) -> None:
+        self._follow(path, group)
+        data: dict[str, Json] = {"from": path, "to": f"{path}/{self.plan.groups[group][0]}", "why": why}
+        self._publish("edge.taken", path, data)
+
+    # Loops
+
+    def _round(self, path: str) -> None:
+        frame = self._frame(path)
+        block = cast("LoopStep", self.plan.nodes[frame.node].step).loop
         try:
-            found = expressions_in(value)
-            result = evaluate(value, self._scope(found)) if found else value
-        except ExpressionError as error:
-            raise _Unusable("expression_error", f"${{{{ {error.expression} }}}} failed: {error.message}") from None
-        problem = unfit(result)
-        if problem is not None:
-            raise _Unusable("payload_too_large", problem)
-        return result
+            if block.condition is not None and not self._holds(path, block.condition, "while"):
+                self._succeed(path, frame.scope["last"])
+                return
+        except UnusableError as unusable:
+            self._fail(path, unusable.error)
+            return
+        if self.state.rounds[path] >= block.max_iterations:
+            message = f"The loop did not end within max_iterations, {block.max_iterations} rounds."
+            self._fail(path, RunError(type="limit_exceeded", message=message))
+            return
+        frame.position = 0
+        self._later(self._next, path)
 
-    def _scope(self, expressions: list[Expression]) -> dict[str, Json]:
-        """Only what the expressions name: a run of a thousand steps does not hand all of them to each."""
-        named = {step for expression in expressions for step in expression.steps}
-        return {
-            "input": self.state.input,
-            "run": self.state.run.model_dump(),
-            "prev": None if self.state.last is None else self._view(self.state.last),
-            "steps": {step: self._view(self.plan.paths[step]) for step in sorted(named) if step in self.plan.paths},
-        }
+    def _round_over(self, path: str, output: Json) -> None:
+        frame = self._frame(path)
+        block = cast("LoopStep", self.plan.nodes[frame.node].step).loop
+        frame.scope = frame.scope | {"last": output}
+        try:
+            if block.until is not None and self._holds(path, block.until, "until"):
+                self._succeed(path, output)
+                return
+        except UnusableError as unusable:
+            self._fail(path, unusable.error)
+            return
+        self.state.rounds[path] += 1
+        frame.scope = frame.scope | {"iteration": self.state.rounds[path]}
+        self._later(self._round, path)
 
-    def _view(self, path: str) -> dict[str, Json]:
+    # Parallel blocks
+
+    def _fan_out(self, path: str, block: ParallelBlock) -> None:
+        items = None
+        if block.branches is None:
+            items = self._evaluate(path, block.for_each)
+            if not isinstance(items, list):
+                given = "null" if items is None else type(items).__name__
+                raise UnusableError("expression_error", f"`for_each` must give a list, not {given}")
+            if len(cast("list[Json]", items)) > MAX_ITEMS:
+                message = f"`for_each` gave {len(cast('list[Json]', items))} items; a block takes at most {MAX_ITEMS}."
+                raise UnusableError("limit_exceeded", message)
+        held = cast("list[Json] | None", items)
+        total = len(block.branches or []) if held is None else len(held)
+        self._frame(path).fan = Fan(items=held, total=total, needed=_needed(block.join, total))
+        self._later(self._fan_on, path)
+
+    def _fan_on(self, path: str) -> None:
+        """Start what the window lets through; end the block when its join is met or cannot be."""
+        frame = self._frame(path)
+        fan = frame.fan
+        if fan is None:
+            return  # a branch that ended earlier in this turn decided the block, and its error is being handled
+        block = cast("ParallelStep", self.plan.nodes[frame.node].step).parallel
+        decided = _decide(fan, block)
+        if decided is not None:
+            frame.stopping = True
+            frame.error = None if decided is True else decided
+            self._stop_inside(path)
+            self._later(self._stopped, path)
+            return
+        window = min(block.max_concurrency or WINDOW, WINDOW)
+        ids = self.plan.groups[frame.node]
+        while fan.next < fan.total and len(frame.open) < window:
+            index = fan.next
+            fan.next += 1
+            if fan.items is None:
+                self._reach(path, ids[index], {})
+            else:
+                self._reach(path, ids[0], {"item": fan.items[index], "index": index}, index)
+
+    def _fan_output(self, path: str, frame: Frame, fan: Fan) -> Json:
+        ids = self.plan.groups[frame.node]
+        if fan.items is None:
+            return {step_id: self._output(child_path(self.state, path, step_id)) for step_id in ids}
+        return [self._output(child_path(self.state, path, ids[0], index)) for index in range(fan.total)]
+
+    def _output(self, path: str) -> Json:
         step = self.state.steps.get(path)
-        if step is None:
-            return {"output": None, "status": "pending", "error": None}
-        error = step.error.model_dump() if step.error else None
-        return {"output": step.output, "status": step.status, "error": error}
+        return None if step is None else step.output
 
-    def _open(self, step: StepRun, given: Json) -> None:
-        self.state.steps[step.id] = step.model_copy(update={"status": "running", "started_at": self.at})
-        data = {"kind": step.kind, "name": step.name, "agent": step.agent, "input": given}
-        self._publish("step.started", step.id, {key: value for key, value in data.items() if value is not None})
+    # Ends
 
-    def _close(self, step: StepRun, status: RunStatus, **changes: Any) -> None:
-        started = step.started_at or self.at
-        changes |= {"status": status, "started_at": started, "ended_at": self.at}
-        changes["duration_ms"] = round((self.at - started).total_seconds() * 1000)
-        closed = step.model_copy(update=changes)
-        self.state.steps[step.id] = closed
-        self.state.usage = self.state.usage.plus(closed.usage)
-        if closed.cost_usd is not None:
-            self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + closed.cost_usd
-        if status == "succeeded":
-            self.state.last = step.id
-        data: dict[str, Json] = {"kind": closed.kind, "duration_ms": closed.duration_ms}
-        if closed.error is not None:
-            data["error"] = closed.error.model_dump()
-        if closed.kind == "agent":
-            data |= {"usage": closed.usage.model_dump(), "cost_usd": _money(closed.cost_usd)}
-        if status == "succeeded":
-            data["output"] = closed.output
-        self._publish(f"step.{status}", step.id, data, closed.attempt)  # pyright: ignore[reportArgumentType]
-        if closed.usage.llm_calls:
-            totals = {"usage": self.state.usage.model_dump(), "cost_usd": _money(self.state.cost_usd)}
-            self._publish("usage", step.id, totals, closed.attempt)
+    def _succeed(self, path: str, output: Json) -> None:
+        problem = unfit(output)
+        if problem is not None:
+            self._fail(path, RunError(type="payload_too_large", message=problem))
+            return
+        self._close(path, "succeeded", output=output)
 
-    def _fail(self, path: str, error: RunError, **used: Any) -> None:
-        """The step fails, and with it every block around it and the run."""
-        error = error.model_copy(update={"step_id": path})
-        self._close(self.state.steps[path], "failed", error=error, **used)
-        block = self.plan.nodes[path].block
-        while block != ROOT:
-            self._close(self.state.steps[block], "failed", error=error)
-            block = self.plan.nodes[block].block
-        self._end("failed", error=error)
+    def _fail(self, path: str, error: RunError) -> None:
+        """The step's own work failed: what its `on_error` says, unless it is on its way out anyway."""
+        frame = self._frame(path)
+        error = error if error.step_id else error.model_copy(update={"step_id": path})
+        step = self.plan.nodes[frame.node].step
+        if frame.handling or frame.cancelled or step.on_error == "fail":
+            self._close(path, "failed", error=error)
+            return
+        if step.on_error == "continue":
+            self._close(path, "failed", error=error, handled=True)
+            return
+        for index, clause in enumerate(step.on_error):
+            if clause.catch == "all" or error.type in clause.catch:
+                frame.handling, frame.stopping, frame.error, frame.fan = True, False, error, None
+                frame.scope = frame.scope | {"error": error.model_dump()}
+                self._follow(path, f"{step.id}!{index}")
+                return
+        self._close(path, "failed", error=error)
 
-    def _succeed(self) -> None:
+    def _leave(self, path: str, *, uncaught: RunError | None = None) -> None:
+        """The step is over, whatever came of it: the step around it goes on."""
+        parent = self.state.frames.pop(path).parent
+        self._owned.discard(path)
+        if parent is None:
+            return
+        frame = self._frame(parent)
+        frame.open.remove(path)
+        status = self.state.steps[path].status
+        if frame.fan is not None and not frame.handling:
+            frame.fan.over += 1
+            if uncaught is not None:
+                frame.fan.errors.append(uncaught)
+            elif status in {"succeeded", "failed"}:
+                frame.fan.succeeded += 1
+            self._later(self._stopped if frame.stopping else self._fan_on, parent)
+            return
+        if uncaught is None and status in {"succeeded", "failed"}:
+            frame.last = path
+        if frame.stopping:
+            self._later(self._stopped, parent)
+        elif uncaught is None:
+            self._later(self._next, parent)
+        elif parent == ROOT:
+            self._end("failed", error=uncaught)
+        else:
+            self._fail(parent, uncaught)
+
+    def _stop(self, path: str) -> None:
+        """Tell an open step, and all inside it, to stop."""
+        frame = self._frame(path)
+        if frame.cancelled:
+            return
+        frame.cancelled = True
+        if self._is_running(path):
+            self.commands.append(CancelStep(path))
+            return
+        frame.stopping = True
+        self._stop_inside(path)
+        self._later(self._stopped, path)
+
+    def _stop_inside(self, path: str) -> None:
+        for inside in list(self._frame(path).open):
+            self._stop(inside)
+
+    def _stopped(self, path: str) -> None:
+        """Something in a stopping step has ended: end it when nothing in it is open."""
+        frame = self.state.frames[path]
+        if not frame.stopping or frame.open:
+            return
+        if path == ROOT:
+            self._end("cancelled", error=RunError(type="cancelled", message="The run was cancelled."))
+        elif frame.cancelled:
+            self._close(path, "cancelled")
+        elif frame.error is not None:
+            self._fail(path, frame.error)
+        elif frame.fan is not None:
+            errors = frame.fan.errors
+            block = cast("ParallelStep", self.plan.nodes[frame.node].step).parallel
+            if block.on_branch_error == "collect":
+                held = self.state.steps[path]
+                self.state.steps[path] = held.model_copy(update={"errors": list(errors)})
+            self._succeed(path, self._fan_output(path, frame, frame.fan))
+
+    def _finish(self) -> None:
         definition = self.plan.definition
+        frame = self.state.frames[ROOT]
         try:
-            written = "output" in definition.model_fields_set
-            output = self._evaluate(definition.output) if written else self._block_output(ROOT)
-        except _Unusable as unusable:
+            if "output" in definition.model_fields_set:
+                output = self._evaluate(ROOT, definition.output)
+            else:
+                output = None if frame.last is None else self.state.steps[frame.last].output
+        except UnusableError as unusable:
             error = unusable.error
             self._end("failed", error=RunError(type=error.type, message=f"output: {error.message}"))
             return
         self._end("succeeded", output=output)
 
-    def _cancel(self) -> None:
-        if self.state.cancelling:
-            return
-        self.state.cancelling = True
-        for path, step in self.state.steps.items():
-            if step.status == "running" and path not in self.plan.blocks:
-                self.commands.append(CancelStep(path))
-        self._end_cancelled_when_still()
-
-    def _end_cancelled_when_still(self) -> None:
-        running = [step for step in self.state.steps.values() if step.status == "running"]
-        if any(step.id not in self.plan.blocks for step in running):
-            return
-        for block in sorted(running, key=lambda step: -step.id.count("/")):
-            self._close(block, "cancelled")
-        self._end("cancelled", error=RunError(type="cancelled", message="The run was cancelled."))
-
     def _end(self, status: RunStatus, *, output: Json = None, error: RunError | None = None) -> None:
         self.state.ended = True
+        self.state.frames.clear()
         self.commands.append(EndRun(status, output, error))
         data: dict[str, Json] = {
             "status": status,
@@ -266,9 +440,80 @@ class _Turn:
         data |= {"error": error.model_dump()} if error else {}
         self._publish(f"run.{status}", None, data)  # pyright: ignore[reportArgumentType]
 
+    # Records
+
+    def _open(self, step: StepRun, given: Json) -> None:
+        self.state.steps[step.id] = step.model_copy(update={"status": "running", "started_at": self.at})
+        data = {"kind": step.kind, "name": step.name, "agent": step.agent, "input": given}
+        local = local_names(self.state, step.id)
+        data |= {name: local[name] for name in ("index", "iteration") if name in local}
+        self._publish("step.started", step.id, {key: value for key, value in data.items() if value is not None})
+
+    def _count(self, event: StepSucceeded | StepFailed) -> None:
+        """What the step's calls used, whatever becomes of it."""
+        used = {"attempt": event.attempt, "usage": event.usage, "cost_usd": event.cost_usd}
+        self.state.steps[event.path] = self.state.steps[event.path].model_copy(update=used)
+        self.state.usage = self.state.usage.plus(event.usage)
+        if event.cost_usd is not None:
+            self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + event.cost_usd
+
+    def _close(
+        self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
+    ) -> None:
+        step = self.state.steps[path]
+        started = step.started_at or self.at
+        duration_ms = round((self.at - started).total_seconds() * 1000)
+        changes: dict[str, Any] = {"status": status, "output": output, "error": error}
+        changes |= {"started_at": started, "ended_at": self.at, "duration_ms": duration_ms}
+        closed = step.model_copy(update=changes)
+        self.state.steps[path] = closed
+        data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
+        if error is not None:
+            data["error"] = error.model_dump()
+        if closed.kind == "agent":
+            data |= {"usage": closed.usage.model_dump(), "cost_usd": _money(closed.cost_usd)}
+        if status == "succeeded" or handled:
+            data["output"] = output
+        if handled:
+            data["handled"] = True
+        self._publish(f"step.{status}", path, data, closed.attempt)  # pyright: ignore[reportArgumentType]
+        if closed.usage.llm_calls:
+            totals = {"usage": self.state.usage.model_dump(), "cost_usd": _money(self.state.cost_usd)}
+            self._publish("usage", path, totals, closed.attempt)
+        self._leave(path, uncaught=None if handled else error)
+
     def _publish(self, event_type: EventType, path: str | None, data: dict[str, Json], attempt: int = 1) -> None:
         event = NewEvent(ts=self.at, step_id=path, attempt=attempt, type=event_type, data=cut_content(data))
         self.commands.append(Publish(event))
+
+
+def _needed(join: Join, total: int) -> int | None:
+    """How many branches must succeed; None for all of them."""
+    match join:
+        case "all":
+            return None
+        case "any":
+            return 1
+        case Quorum():
+            return ceil(Fraction(str(join.quorum)) * total)  # exact: 0.7 of 10 is 7
+        case _:
+            return join.at_least
+
+
+def _decide(fan: Fan, block: ParallelBlock) -> RunError | Literal[True] | None:
+    """True when the block has what it waits for, an error when it never will, None while it waits."""
+    if fan.errors and block.on_branch_error == "fail":
+        return fan.errors[0]
+    if fan.needed is None:
+        if fan.errors and block.on_branch_error is None:
+            return fan.errors[0]
+        return True if fan.over == fan.total else None
+    if fan.succeeded >= fan.needed:
+        return True
+    if fan.succeeded + fan.total - fan.over >= fan.needed:
+        return None
+    message = f"The join needs {fan.needed} of {fan.total} branches and cannot have them any more."
+    return fan.errors[0] if fan.errors else RunError(type="join_unmet", message=message)
 
 
 def _money(cost: Any) -> str | None:

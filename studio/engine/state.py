@@ -20,21 +20,62 @@ class RunFacts(Wire):
     metadata: dict[str, str] = {}
 
 
+class Fan(Wire):
+    """The branches of an open parallel block."""
+
+    items: list[Json] | None = None
+    """What `for_each` gave; None for branches."""
+    total: int
+    needed: int | None
+    """How many must succeed; None for all."""
+    next: int = 0
+    succeeded: int = 0
+    over: int = 0
+    errors: list[RunError] = []
+
+
+class Frame(Wire):
+    """An open step, or the run itself: what it still needs to know to go on."""
+
+    node: str
+    """Its id in the plan."""
+    parent: str | None = None
+    """The path of the step that is told when this one ends; None for the run."""
+    group: str | None = None
+    """Whose chain of steps it is going through, if it is."""
+    position: int = 0
+    """In the chain."""
+    last: str | None = None
+    """The path of the chain's step that finished last."""
+    handling: bool = False
+    """Whether the chain is one that catches its error."""
+    open: list[str] = []
+    """The paths of the steps inside that have not ended."""
+    stopping: bool = False
+    """Whether what is inside was told to stop."""
+    cancelled: bool = False
+    """Whether it was itself told to stop."""
+    error: RunError | None = None
+    """What it fails with once all inside has ended; also the error that it handles."""
+    scope: dict[str, Json] = {}
+    """What expressions here and further inside can name: `item` and `index`, `iteration` and `last`, `error`."""
+    fan: Fan | None = None
+
+
 class RunState(Wire):
     """Everything about a run that a later turn needs.
 
-    `steps` is by path in the order in which steps were reached; `positions` says for each open block which of its
-    steps comes next; `last` is the step that `prev` means; `usage` and `cost_usd` are the steps' sums.
+    `steps` is by path in the order in which steps were reached; `frames` are the open ones; `rounds` says which round
+    a loop is in, or ended with; `usage` and `cost_usd` are the steps' sums.
     """
 
     version: Literal[1] = 1
     run: RunFacts
     input: Json = None
-    cancelling: bool = False
     ended: bool = False
     steps: dict[str, StepRun] = {}
-    positions: dict[str, int] = {}
-    last: str | None = None
+    frames: dict[str, Frame] = {}
+    rounds: dict[str, int] = {}
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
 

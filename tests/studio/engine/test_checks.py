@@ -1,6 +1,7 @@
 import time
 
 import pytest
+from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import WorkflowDefinition
@@ -96,3 +97,142 @@ class TestGraph:
         assert [(node["id"], node["block"]) for node in graph["nodes"]] == [("a", None), ("b", None), ("b/c", "b")]
         assert graph["edges"] == [{"from": "a", "to": "b"}]
         assert agent_references(definition) == [(["steps", 1, "sequential", "steps", 0, "agent"], "writer")]
+
+
+def loop(*steps: JsonObject, **fields: object) -> JsonObject:
+    return {"id": "again", "loop": {"do": list(steps), **({"until": "${{ true }}"} | fields)}}
+
+
+def each(step: JsonObject, **fields: object) -> JsonObject:
+    return {"id": "map", "parallel": {"for_each": "${{ input }}", "do": step, **fields}}
+
+
+def side(*steps: JsonObject, **fields: object) -> JsonObject:
+    return {"id": "side", "parallel": {"branches": list(steps), **fields}}
+
+
+def case(when: object, *steps: JsonObject, **fields: object) -> JsonObject:
+    return {"id": "pick", "conditional": {"cases": [{"when": when, "steps": list(steps)}], **fields}}
+
+
+def one(step_id: str = "one", value: object = 1, **fields: object) -> JsonObject:
+    return {"id": step_id, "transform": value, **fields}
+
+
+def catching(*steps: JsonObject) -> JsonObject:
+    return one("risky", on_error=[{"catch": "all", "steps": list(steps)}])
+
+
+class TestPatterns:
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [each(one(value="${{ [item, index] }}", when="${{ item > 1 }}"))],
+            [loop(one(value="${{ [iteration, last] }}"), until="${{ steps.one.output == last }}")],
+            [loop(one(), until=None, **{"while": "${{ iteration < 2 }}"}), one("b", "${{ steps.one.output }}")],
+            [side(one("a"), one("b")), one("c", "${{ steps.a.output + steps.side.output.b }}")],
+            [
+                case("${{ true }}", one("a"), **{"else": [one("b")]}),
+                one("c", "${{ [steps.a.output, steps.b.status] }}"),
+            ],
+            [catching(one("h", "${{ error.type }}")), one("c", "${{ steps.h.output }}")],
+        ],
+    )
+    def test_what_is_in_scope(self, steps: list[JsonObject]) -> None:
+        assert found(workflow(*steps)) == []
+
+    @pytest.mark.parametrize(
+        ("steps", "loc", "kind"),
+        [
+            ([one(value="${{ item }}")], ["steps", 0, "transform"], "unknown_name"),
+            ([one(value="${{ iteration }}")], ["steps", 0, "transform"], "unknown_name"),
+            ([one(value="${{ error }}")], ["steps", 0, "transform"], "unknown_name"),
+            (
+                [each(one()), one("b", "${{ steps.one.output }}")],
+                ["steps", 1, "transform"],
+                "many_of_step",
+            ),
+            (
+                [side(one("a"), one("b", "${{ steps.a.output }}"))],
+                ["steps", 0, "parallel", "branches", 1, "transform"],
+                "early_reference",
+            ),
+            (
+                [loop(one("a", "${{ steps.b.output }}"), one("b"))],
+                ["steps", 0, "loop", "do", 0, "transform"],
+                "early_reference",
+            ),
+            (
+                [case("${{ true }}", one("a"), **{"else": [one("b", "${{ steps.a.output }}")]})],
+                ["steps", 0, "conditional", "else", 0, "transform"],
+                "early_reference",
+            ),
+            (
+                [catching(one("h", "${{ steps.risky.output }}"))],
+                ["steps", 0, "on_error", 0, "steps", 0, "transform"],
+                "early_reference",
+            ),
+            ([case("input > 1", one())], ["steps", 0, "conditional", "cases", 0, "when"], "not_an_expression"),
+            ([loop(one(), until="true")], ["steps", 0, "loop", "until"], "not_an_expression"),
+            ([each(one("map"))], ["steps", 0, "parallel", "do", "id"], "duplicate_id"),
+            (
+                [{"id": "map", "parallel": {"for_each": {"a": 1}, "do": one()}}],
+                ["steps", 0, "parallel", "for_each"],
+                "not_a_list",
+            ),
+            (
+                [side(one("a"), one("b"), join={"at_least": 3})],
+                ["steps", 0, "parallel", "join", "at_least"],
+                "join_never_met",
+            ),
+        ],
+    )
+    def test_each_mistake_has_its_place(self, steps: list[JsonObject], loc: list[str | int], kind: str) -> None:
+        assert found(workflow(*steps)) == [(loc, kind)]
+
+    @pytest.mark.parametrize(
+        ("block", "message"),
+        [
+            ({"parallel": {}}, "give branches, or for_each with do"),
+            ({"parallel": {"for_each": [1]}}, "give branches, or for_each with do"),
+            ({"parallel": {"branches": [one()], "do": one("x")}}, "not both"),
+            ({"parallel": {"branches": []}}, "at least 1 item"),
+            ({"parallel": {"branches": [one()], "join": "most"}}, "'all' or 'any'"),
+            ({"parallel": {"branches": [one()], "join": {"at_least": 0}}}, "greater than or equal to 1"),
+            ({"parallel": {"branches": [one()], "join": {"quorum": 1.5}}}, "less than or equal to 1"),
+            ({"loop": {"do": [one()]}}, "give until or while"),
+            ({"loop": {"do": [one()], "until": "${{ true }}", "while": "${{ true }}"}}, "give until or while"),
+            ({"conditional": {"cases": []}}, "at least 1 item"),
+            ({"transform": 1, "on_error": "ignore"}, "'fail' or 'continue'"),
+            ({"transform": 1, "on_error": [{"catch": ["nonsense"], "steps": [one()]}]}, "Input should be"),
+        ],
+    )
+    def test_a_block_that_says_too_little_or_too_much_is_refused(self, block: JsonObject, message: str) -> None:
+        with pytest.raises(ValidationError, match=message):
+            workflow({"id": "s", **block})
+
+    def test_agents_are_found_in_every_block(self) -> None:
+        def ask(step_id: str) -> JsonObject:
+            return {"id": step_id, "agent": step_id}
+
+        steps = [
+            each(ask("a")),
+            side(ask("b")),
+            loop(ask("c")),
+            case("${{ true }}", ask("d"), **{"else": [ask("e")]}),
+            catching(ask("f")),
+        ]
+        assert [ref for _, ref in agent_references(workflow(*steps))] == list("abcdef")
+
+    def test_the_graph_shows_choices_rounds_and_what_catches(self) -> None:
+        steps = [case("${{ true }}", one("a")), loop(one("b"), one("c")), side(one("d"), one("e")), catching(one("f"))]
+        edges = workflow_graph(workflow(*steps))["edges"]
+        assert [(edge["from"], edge["to"], edge.get("label")) for edge in edges] == [
+            ("pick", "pick/a", "${{ true }}"),
+            ("again/b", "again/c", None),
+            ("again/c", "again/b", "again"),
+            ("risky", "risky/f", "on error: all"),
+            ("pick", "again", None),
+            ("again", "side", None),
+            ("side", "risky", None),
+        ]
