@@ -16,6 +16,7 @@ INPUTS = {
     "haiku.yaml": {"subject": "the sea"},
     "research-brief.yaml": {"topic": "why rivers bend", "questions": 2},
     "support-reply.yaml": {"message": "My kettle arrived broken. I want a refund."},
+    "three-views.yaml": {"plan": "Sell tea by the cup from a bicycle."},
 }
 
 

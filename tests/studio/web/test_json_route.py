@@ -1,6 +1,5 @@
 """Reading bodies."""
 
-import time
 import tracemalloc
 from typing import Any
 
@@ -50,16 +49,10 @@ class TestParseJson:
     @pytest.mark.parametrize("item", [b"1", b"[1]"])
     def test_a_large_list_takes_little_beside_reading_it(self, item: bytes) -> None:
         body = b"[" + b",".join([item] * 200_000) + b"]"
-        started = time.process_time()
-        orjson.loads(body)
-        reading = time.process_time() - started
         tracemalloc.start()
         value = orjson.loads(body)
         before = tracemalloc.get_traced_memory()[0]
         check_storable(value)
         extra = tracemalloc.get_traced_memory()[1] - before
         tracemalloc.stop()
-        started = time.process_time()
-        parse_json(body)
-        assert time.process_time() - started < 4 * reading + 0.25
         assert extra < 16 * len(body)
