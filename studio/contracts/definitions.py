@@ -214,7 +214,8 @@ class ParallelBlock(Contract):
     """An expression that gives a list, or a list."""
     do: "Step | None" = None
     join: Join = "all"
-    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=500)] = 500
+    """Temporal takes about 2,000 pending activities a workflow."""
     on_branch_error: Literal["fail", "collect"] | None = None
 
     @model_validator(mode="after")

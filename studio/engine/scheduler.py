@@ -48,8 +48,6 @@ from studio.engine.state import (
 
 MAX_ITEMS = 10_000
 """Of one `for_each`."""
-WINDOW = 500
-"""How many branches of a block are under way at once; Temporal takes about 2,000 pending activities a workflow."""
 
 
 def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, list[Command]]:
@@ -95,11 +93,7 @@ class _Turn:
             case StepSucceeded():
                 if self._is_running(event.path):
                     self._count(event)
-                    problem = unfit(event.output)
-                    if problem is not None:
-                        self._fail(event.path, RunError(type="payload_too_large", message=problem))
-                    else:
-                        self._succeed(event.path, event.output)
+                    self._succeed(event.path, event.output)
             case StepFailed():
                 if self._is_running(event.path):
                     self._count(event)
@@ -170,7 +164,7 @@ class _Turn:
             case AgentStep():
                 self.commands.append(RunAgent(path, step, given))
             case TransformStep():
-                self._succeed(path, self._evaluate(path, step.transform))
+                self._close(path, "succeeded", output=self._evaluate(path, step.transform))
             case SequentialStep():
                 self._follow(path, step.id)
             case ConditionalStep():
@@ -218,7 +212,7 @@ class _Turn:
         elif isinstance(self.plan.nodes[frame.node].step, LoopStep):
             self._round_over(path, output)
         else:
-            self._succeed(path, output)
+            self._close(path, "succeeded", output=output)
 
     def _choose(self, path: str, step: ConditionalStep) -> None:
         block = step.conditional
@@ -229,7 +223,7 @@ class _Turn:
         if block.otherwise is not None:
             self._take_edge(path, f"{step.id}?else", "else")
         else:
-            self._succeed(path, None)
+            self._close(path, "succeeded")
 
     def _take_edge(self, path: str, group: str, why: str) -> None:
         self._follow(path, group)
@@ -243,7 +237,7 @@ class _Turn:
         block = cast("LoopStep", self.plan.nodes[frame.node].step).loop
         try:
             if block.condition is not None and not self._holds(path, block.condition, "while"):
-                self._succeed(path, frame.scope["last"])
+                self._close(path, "succeeded", output=frame.scope["last"])
                 return
         except UnusableError as unusable:
             self._fail(path, unusable.error)
@@ -252,7 +246,7 @@ class _Turn:
             message = f"The loop did not end within max_iterations, {block.max_iterations} rounds."
             self._fail(path, RunError(type="limit_exceeded", message=message))
             return
-        frame.position = 0
+        frame.position, frame.last = 0, None
         self._later(self._next, path)
 
     def _round_over(self, path: str, output: Json) -> None:
@@ -261,7 +255,7 @@ class _Turn:
         frame.scope = frame.scope | {"last": output}
         try:
             if block.until is not None and self._holds(path, block.until, "until"):
-                self._succeed(path, output)
+                self._close(path, "succeeded", output=output)
                 return
         except UnusableError as unusable:
             self._fail(path, unusable.error)
@@ -301,9 +295,8 @@ class _Turn:
             self._stop_inside(path)
             self._later(self._stopped, path)
             return
-        window = min(block.max_concurrency or WINDOW, WINDOW)
         ids = self.plan.groups[frame.node]
-        while fan.next < fan.total and len(frame.open) < window:
+        while fan.next < fan.total and len(frame.open) < block.max_concurrency:
             index = fan.next
             fan.next += 1
             if fan.items is None:
@@ -324,6 +317,7 @@ class _Turn:
     # Ends
 
     def _succeed(self, path: str, output: Json) -> None:
+        """With a value that nothing has looked at yet."""
         problem = unfit(output)
         if problem is not None:
             self._fail(path, RunError(type="payload_too_large", message=problem))

@@ -214,6 +214,11 @@ class TestLoop:
         assert len(run.state.steps) == 301
         assert run.ends[0].status == "succeeded"
 
+    def test_a_round_of_skipped_steps_gives_null_and_not_what_the_round_before_gave(self) -> None:
+        step: JsonObject = {"id": "n", "when": "${{ iteration == 0 }}", "transform": 1}
+        block: JsonObject = {"do": [step], "until": "${{ iteration == 1 }}"}
+        assert run_of({"id": "count", "loop": block}).ends[0].output is None
+
     def test_a_loop_inside_a_map_inside_a_loop(self) -> None:
         inner: JsonObject = {
             "id": "inner",
@@ -297,7 +302,7 @@ def blocks(inner: st.SearchStrategy[Shape]) -> st.SearchStrategy[Shape]:
     return st.one_of(
         shape("sequential", steps=chain),
         shape("branches", steps=chain, join=JOINS, errors=st.sampled_from([None, "fail", "collect"])),
-        shape("map", steps=single, count=st.integers(0, 3), join=JOINS, window=st.none() | st.integers(1, 2)),
+        shape("map", steps=single, count=st.integers(0, 3), join=JOINS, window=st.integers(1, 2) | st.just(500)),
         shape("case", steps=chain, case=st.booleans()),
         shape("loop", steps=chain, rounds=st.integers(1, 3)),
         shape("caught", steps=st.tuples(inner, LEAVES).map(list)),
