@@ -7,37 +7,31 @@ be replayed, carried on and tested without a server. `docs/design/engine.md` say
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
-from fractions import Fraction
-from math import ceil
-from typing import Any, Literal, assert_never, cast
+from typing import assert_never, cast
 
 from studio.contracts.base import Json
 from studio.contracts.definitions import (
     AgentStep,
     ConditionalStep,
-    Join,
     LoopStep,
     ParallelBlock,
     ParallelStep,
-    Quorum,
     SequentialStep,
     TransformStep,
 )
-from studio.contracts.events import EventType, NewEvent, cut_content
 from studio.contracts.runs import RunError, RunStatus, StepRun
+from studio.engine.joins import decide, needed_of
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan
-from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, local_names, previous
+from studio.engine.record import TurnRecord
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of
 from studio.engine.state import (
     CancelRequested,
     CancelStep,
     Command,
     CoreEvent,
-    EndRun,
     Fan,
     Frame,
-    Publish,
     RunAgent,
     RunStarted,
     RunState,
@@ -56,11 +50,11 @@ def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, li
         return state, []
     turn = _Turn(plan, state, event.at)
     turn.take(event)
-    return turn.state, turn.commands
+    return turn.record.state, turn.record.commands
 
 
 class _Turn:
-    """One call of `advance`: works on a copy, so that the state given stays as it was.
+    """One call of `advance`.
 
     What a step's end, or start, leads to goes into `_work` and is done in that order: no recursion, however long a
     chain of steps that end at once.
@@ -68,12 +62,8 @@ class _Turn:
 
     def __init__(self, plan: Plan, state: RunState, at: datetime) -> None:
         self.plan = plan
-        copied = {"steps": dict(state.steps), "frames": dict(state.frames), "rounds": dict(state.rounds)}
-        self.state = state.model_copy(update=copied)
-        self.at = at
-        self.commands: list[Command] = []
-        self._owned: set[str] = set()
-        """The frames that are already this turn's own copies."""
+        self.record = TurnRecord(state, at)
+        self.state = self.record.state
         self._work: deque[tuple[Callable[[str], None], str]] = deque()
 
     def take(self, event: CoreEvent) -> None:
@@ -87,16 +77,16 @@ class _Turn:
     def _take(self, event: CoreEvent) -> None:
         match event:
             case RunStarted():
-                self._publish("run.started", None, {"status": "running"})
+                self.record.publish("run.started", None, {"status": "running"})
                 self.state.frames[ROOT] = Frame(node=ROOT, group=ROOT)
                 self._later(self._next, ROOT)
             case StepSucceeded():
                 if self._is_running(event.path):
-                    self._count(event)
+                    self.record.count(event)
                     self._succeed(event.path, event.output)
             case StepFailed():
                 if self._is_running(event.path):
-                    self._count(event)
+                    self.record.count(event)
                     self._fail(event.path, event.error)
             case StepCancelled():
                 if self._is_running(event.path):
@@ -113,15 +103,6 @@ class _Turn:
         frame = self.state.frames.get(path)
         return frame is not None and frame.group is None and frame.fan is None and path != ROOT
 
-    def _frame(self, path: str) -> Frame:
-        """This turn's own copy, to be changed."""
-        if path not in self._owned:
-            held = self.state.frames[path]
-            fan = held.fan and held.fan.model_copy(update={"errors": list(held.fan.errors)})
-            self.state.frames[path] = held.model_copy(update={"open": list(held.open), "fan": fan})
-            self._owned.add(path)
-        return self.state.frames[path]
-
     def _evaluate(self, path: str, value: Json) -> Json:
         return evaluate_at(self.plan, self.state, path, value)
 
@@ -135,22 +116,21 @@ class _Turn:
         step = node.step
         path = child_path(self.state, parent, step_id, index)
         run = StepRun(id=path, kind=node.kind, name=step.name, agent=node.agent)
-        self.state.frames[path] = Frame(node=step_id, parent=parent, scope=scope)
-        self._owned.add(path)
-        self._frame(parent).open.append(path)
+        self.record.add_frame(path, Frame(node=step_id, parent=parent, scope=scope))
+        self.record.frame(parent).open.append(path)
         self.state.steps[path] = run
         try:
             if not self._holds(path, step.when, "when"):
                 self.state.steps[path] = run.model_copy(update={"status": "skipped"})
-                self._publish("step.skipped", path, {"kind": node.kind, "when": step.when})
+                self.record.publish("step.skipped", path, {"kind": node.kind, "when": step.when})
                 self._leave(path)
                 return
-            given = self._input_of(path, step) if isinstance(step, AgentStep) else None
+            given = input_of(self.plan, self.state, path, step) if isinstance(step, AgentStep) else None
         except UnusableError as unusable:
-            self._open(run, None)
+            self.record.start_step(run, None)
             self._fail(path, unusable.error)
             return
-        self._open(run, given)
+        self.record.start_step(run, given)
         try:
             self._begin(path, given)
         except UnusableError as unusable:
@@ -158,11 +138,11 @@ class _Turn:
 
     def _begin(self, path: str, given: Json) -> None:
         """Raises `UnusableError`."""
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         step = self.plan.nodes[frame.node].step
         match step:
             case AgentStep():
-                self.commands.append(RunAgent(path, step, given))
+                self.record.commands.append(RunAgent(path, step, given))
             case TransformStep():
                 self._close(path, "succeeded", output=self._evaluate(path, step.transform))
             case SequentialStep():
@@ -179,26 +159,16 @@ class _Turn:
             case _:
                 assert_never(step)
 
-    def _input_of(self, path: str, step: AgentStep) -> Json:
-        """What the step says, else the item, else the output of the step before, else the run's input."""
-        if "input" in step.model_fields_set:
-            return self._evaluate(path, step.input)
-        scope = self.state.frames[path].scope
-        if "item" in scope:
-            return scope["item"]
-        before = previous(self.state, path)
-        return self.state.input if before is None else self.state.steps[before].output
-
     # Chains: sequential, the chosen case, a round, what catches an error
 
     def _follow(self, path: str, group: str) -> None:
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         frame.group, frame.position, frame.last = group, 0, None
         self._later(self._next, path)
 
     def _next(self, path: str) -> None:
         """Start the chain's next step, or end the chain."""
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         steps = self.plan.groups[frame.group or ROOT]
         if frame.position < len(steps):
             frame.position += 1
@@ -228,12 +198,12 @@ class _Turn:
     def _take_edge(self, path: str, group: str, why: str) -> None:
         self._follow(path, group)
         data: dict[str, Json] = {"from": path, "to": f"{path}/{self.plan.groups[group][0]}", "why": why}
-        self._publish("edge.taken", path, data)
+        self.record.publish("edge.taken", path, data)
 
     # Loops
 
     def _round(self, path: str) -> None:
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         block = cast("LoopStep", self.plan.nodes[frame.node].step).loop
         try:
             if block.condition is not None and not self._holds(path, block.condition, "while"):
@@ -250,7 +220,7 @@ class _Turn:
         self._later(self._next, path)
 
     def _round_over(self, path: str, output: Json) -> None:
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         block = cast("LoopStep", self.plan.nodes[frame.node].step).loop
         frame.scope = frame.scope | {"last": output}
         try:
@@ -278,17 +248,17 @@ class _Turn:
                 raise UnusableError("limit_exceeded", message)
         held = cast("list[Json] | None", items)
         total = len(block.branches or []) if held is None else len(held)
-        self._frame(path).fan = Fan(items=held, total=total, needed=_needed(block.join, total))
+        self.record.frame(path).fan = Fan(items=held, total=total, needed=needed_of(block.join, total))
         self._later(self._fan_on, path)
 
     def _fan_on(self, path: str) -> None:
         """Start what the window lets through; end the block when its join is met or cannot be."""
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         fan = frame.fan
         if fan is None:
             return  # a branch that ended earlier in this turn decided the block, and its error is being handled
         block = cast("ParallelStep", self.plan.nodes[frame.node].step).parallel
-        decided = _decide(fan, block)
+        decided = decide(fan, block)
         if decided is not None:
             frame.stopping = True
             frame.error = None if decided is True else decided
@@ -326,7 +296,7 @@ class _Turn:
 
     def _fail(self, path: str, error: RunError) -> None:
         """The step's own work failed: what its `on_error` says, unless it is on its way out anyway."""
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         error = error if error.step_id else error.model_copy(update={"step_id": path})
         step = self.plan.nodes[frame.node].step
         if frame.handling or frame.cancelled or step.on_error == "fail":
@@ -345,11 +315,10 @@ class _Turn:
 
     def _leave(self, path: str, *, uncaught: RunError | None = None) -> None:
         """The step is over, whatever came of it: the step around it goes on."""
-        parent = self.state.frames.pop(path).parent
-        self._owned.discard(path)
+        parent = self.record.drop_frame(path).parent
         if parent is None:
             return
-        frame = self._frame(parent)
+        frame = self.record.frame(parent)
         frame.open.remove(path)
         status = self.state.steps[path].status
         if frame.fan is not None and not frame.handling:
@@ -367,25 +336,25 @@ class _Turn:
         elif uncaught is None:
             self._later(self._next, parent)
         elif parent == ROOT:
-            self._end("failed", error=uncaught)
+            self.record.end_run("failed", error=uncaught)
         else:
             self._fail(parent, uncaught)
 
     def _stop(self, path: str) -> None:
         """Tell an open step, and all inside it, to stop."""
-        frame = self._frame(path)
+        frame = self.record.frame(path)
         if frame.cancelled:
             return
         frame.cancelled = True
         if self._is_running(path):
-            self.commands.append(CancelStep(path))
+            self.record.commands.append(CancelStep(path))
             return
         frame.stopping = True
         self._stop_inside(path)
         self._later(self._stopped, path)
 
     def _stop_inside(self, path: str) -> None:
-        for inside in list(self._frame(path).open):
+        for inside in list(self.record.frame(path).open):
             self._stop(inside)
 
     def _stopped(self, path: str) -> None:
@@ -394,7 +363,7 @@ class _Turn:
         if not frame.stopping or frame.open:
             return
         if path == ROOT:
-            self._end("cancelled", error=RunError(type="cancelled", message="The run was cancelled."))
+            self.record.end_run("cancelled", error=RunError(type="cancelled", message="The run was cancelled."))
         elif frame.cancelled:
             self._close(path, "cancelled")
         elif frame.error is not None:
@@ -417,98 +386,12 @@ class _Turn:
                 output = None if frame.last is None else self.state.steps[frame.last].output
         except UnusableError as unusable:
             error = unusable.error
-            self._end("failed", error=RunError(type=error.type, message=f"output: {error.message}"))
+            self.record.end_run("failed", error=RunError(type=error.type, message=f"output: {error.message}"))
             return
-        self._end("succeeded", output=output)
-
-    def _end(self, status: RunStatus, *, output: Json = None, error: RunError | None = None) -> None:
-        self.state.ended = True
-        self.state.frames.clear()
-        self.commands.append(EndRun(status, output, error))
-        data: dict[str, Json] = {
-            "status": status,
-            "usage": self.state.usage.model_dump(),
-            "cost_usd": _money(self.state.cost_usd),
-        }
-        data |= {"output": output} if status == "succeeded" else {}
-        data |= {"error": error.model_dump()} if error else {}
-        self._publish(f"run.{status}", None, data)  # pyright: ignore[reportArgumentType]
-
-    # Records
-
-    def _open(self, step: StepRun, given: Json) -> None:
-        self.state.steps[step.id] = step.model_copy(update={"status": "running", "started_at": self.at})
-        data = {"kind": step.kind, "name": step.name, "agent": step.agent, "input": given}
-        local = local_names(self.state, step.id)
-        data |= {name: local[name] for name in ("index", "iteration") if name in local}
-        self._publish("step.started", step.id, {key: value for key, value in data.items() if value is not None})
-
-    def _count(self, event: StepSucceeded | StepFailed) -> None:
-        """What the step's calls used, whatever becomes of it."""
-        used = {"attempt": event.attempt, "usage": event.usage, "cost_usd": event.cost_usd}
-        self.state.steps[event.path] = self.state.steps[event.path].model_copy(update=used)
-        self.state.usage = self.state.usage.plus(event.usage)
-        if event.cost_usd is not None:
-            self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + event.cost_usd
+        self.record.end_run("succeeded", output=output)
 
     def _close(
         self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
     ) -> None:
-        step = self.state.steps[path]
-        started = step.started_at or self.at
-        duration_ms = round((self.at - started).total_seconds() * 1000)
-        changes: dict[str, Any] = {"status": status, "output": output, "error": error}
-        changes |= {"started_at": started, "ended_at": self.at, "duration_ms": duration_ms}
-        closed = step.model_copy(update=changes)
-        self.state.steps[path] = closed
-        data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
-        if error is not None:
-            data["error"] = error.model_dump()
-        if closed.kind == "agent":
-            data |= {"usage": closed.usage.model_dump(), "cost_usd": _money(closed.cost_usd)}
-        if status == "succeeded" or handled:
-            data["output"] = output
-        if handled:
-            data["handled"] = True
-        self._publish(f"step.{status}", path, data, closed.attempt)  # pyright: ignore[reportArgumentType]
-        if closed.usage.llm_calls:
-            totals = {"usage": self.state.usage.model_dump(), "cost_usd": _money(self.state.cost_usd)}
-            self._publish("usage", path, totals, closed.attempt)
+        self.record.end_step(path, status, output=output, error=error, handled=handled)
         self._leave(path, uncaught=None if handled else error)
-
-    def _publish(self, event_type: EventType, path: str | None, data: dict[str, Json], attempt: int = 1) -> None:
-        event = NewEvent(ts=self.at, step_id=path, attempt=attempt, type=event_type, data=cut_content(data))
-        self.commands.append(Publish(event))
-
-
-def _needed(join: Join, total: int) -> int | None:
-    """How many branches must succeed; None for all of them."""
-    match join:
-        case "all":
-            return None
-        case "any":
-            return 1
-        case Quorum():
-            return ceil(Fraction(str(join.quorum)) * total)  # exact: 0.7 of 10 is 7
-        case _:
-            return join.at_least
-
-
-def _decide(fan: Fan, block: ParallelBlock) -> RunError | Literal[True] | None:
-    """True when the block has what it waits for, an error when it never will, None while it waits."""
-    if fan.errors and block.on_branch_error == "fail":
-        return fan.errors[0]
-    if fan.needed is None:
-        if fan.errors and block.on_branch_error is None:
-            return fan.errors[0]
-        return True if fan.over == fan.total else None
-    if fan.succeeded >= fan.needed:
-        return True
-    if fan.succeeded + fan.total - fan.over >= fan.needed:
-        return None
-    message = f"The join needs {fan.needed} of {fan.total} branches and cannot have them any more."
-    return fan.errors[0] if fan.errors else RunError(type="join_unmet", message=message)
-
-
-def _money(cost: Any) -> str | None:
-    return None if cost is None else str(cost)

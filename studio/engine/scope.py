@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import ErrorType
+from studio.contracts.definitions import AgentStep, ErrorType
 from studio.contracts.runs import RunError
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan
@@ -56,6 +56,20 @@ def holds(plan: Plan, state: RunState, path: str, condition: bool | str, field: 
         given = "null" if result is None else type(result).__name__
         raise UnusableError("expression_error", f"{condition} failed: `{field}` must give true or false, not {given}")
     return result
+
+
+def input_of(plan: Plan, state: RunState, path: str, step: AgentStep) -> Json:
+    """What the step says, else the item, else the output of the step before, else the run's input.
+
+    Raises `UnusableError`.
+    """
+    if "input" in step.model_fields_set:
+        return evaluate_at(plan, state, path, step.input)
+    scope = state.frames[path].scope
+    if "item" in scope:
+        return scope["item"]
+    before = previous(state, path)
+    return state.input if before is None else state.steps[before].output
 
 
 def previous(state: RunState, path: str) -> str | None:
