@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.run_events import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import FailureDetails
-from studio.contracts.definitions import ErrorType
+from studio.contracts.steps import ErrorType
 from studio.errors import DependencyUnavailable, StudioError
 
 MAX_RETRY_AFTER_SECONDS = 300

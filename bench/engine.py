@@ -19,7 +19,8 @@ from bench.engine_worker import FLOOR_QUEUE, OURS_QUEUE, settings
 from bench.hand_written import STEPS, HandWritten
 from bench.harness import ROOT, Measurement, free_port, median, server
 from cli.stack import parts
-from studio.contracts.definitions import AgentSpec, ResolvedAgent, ResolvedDefinition, WorkflowDefinition
+from studio.contracts.agents import AgentSpec
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, WorkflowDefinition
 from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
 from studio.contracts.runs import RunContext, RunRequest
 from studio.db.engine import open_database

@@ -7,7 +7,8 @@ from temporalio import workflow
 
 from studio.contracts.activities import CompletionRequest, CompletionResult, Opening, RenderPromptRequest, StepContext
 from studio.contracts.base import Json
-from studio.contracts.definitions import AgentStep, ResolvedAgent
+from studio.contracts.definitions import ResolvedAgent
+from studio.contracts.steps import AgentStep
 from workflows import calls, policies
 
 

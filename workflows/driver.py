@@ -12,9 +12,10 @@ from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 from studio.contracts.activities import FailureDetails, RecordEndRequest, StepContext
 from studio.contracts.base import Json
-from studio.contracts.definitions import ErrorType, ResolvedAgent, ResolvedDefinition
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunEnd, RunError, RunProgress, RunRequest
+from studio.contracts.steps import ErrorType
 from studio.engine.plan import compile_plan
 from studio.engine.scheduler import advance
 from studio.engine.state import (

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from temporalio.common import RetryPolicy
 
-from studio.contracts import definitions
+from studio.contracts import agents
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ RECORD_END_LOCAL = timedelta(seconds=5)
 _SERVER_NAMES = {"timeout": ("TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat")}
 
 
-def retry_policy(retry: definitions.RetryPolicy | None) -> RetryPolicy:
+def retry_policy(retry: agents.RetryPolicy | None) -> RetryPolicy:
     """A step's `retry` in Temporal's terms.
 
     The default, ten attempts over about two and a half minutes, outlasts the restart of a dependency.
     """
-    retry = retry or definitions.RetryPolicy()
+    retry = retry or agents.RetryPolicy()
     return RetryPolicy(
         initial_interval=retry.initial_interval,
         backoff_coefficient=retry.backoff,

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.apply.parsing import SourceDocument
 from api.definitions.checks import agent_errors, definition_errors
 from studio.clients.prompts import PromptClient
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
+from studio.contracts.definitions import WorkflowDefinition
 from studio.contracts.prompts import PromptDocument
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock

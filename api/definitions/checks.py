@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
+from studio.contracts.agents import AgentDefinition
+from studio.contracts.definitions import WorkflowDefinition
 from studio.contracts.ids import is_id
 from studio.engine.checks import agent_references, check_agent, check_workflow
 from studio.errors import FieldError, InvalidInput

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.checks import agent_errors, definition_errors, invalid, located
 from api.definitions.merge_patch import merge_patch
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, utc_now
-from studio.contracts.definitions import AgentDefinition, DefinitionKind, WorkflowDefinition
+from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from studio.engine.checks import agent_references

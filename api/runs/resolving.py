@@ -3,17 +3,11 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.checks import agent_errors, invalid, located
+from studio.contracts.agents import AgentDefinition, AgentSpec
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import (
-    AgentDefinition,
-    AgentSpec,
-    AgentStep,
-    DefinitionKind,
-    ResolvedAgent,
-    ResolvedDefinition,
-    WorkflowDefinition,
-)
+from studio.contracts.definitions import DefinitionKind, ResolvedAgent, ResolvedDefinition, WorkflowDefinition
 from studio.contracts.runs import RunKind
+from studio.contracts.steps import AgentStep
 from studio.engine.checks import agent_references
 from studio.errors import FieldError
 from studio.store.definitions import find_definitions, get_version

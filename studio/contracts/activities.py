@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
+from studio.contracts.agents import PromptRef
 from studio.contracts.base import Json, JsonObject, Wire
-from studio.contracts.definitions import PromptRef
 from studio.contracts.events import NewEvent
 from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunContext, RunEnd, RunUsage

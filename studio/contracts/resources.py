@@ -2,8 +2,9 @@
 
 from typing import Literal
 
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, Name, Timestamp, Wire
-from studio.contracts.definitions import AgentDefinition, WorkflowDefinition
+from studio.contracts.definitions import WorkflowDefinition
 
 DocumentKind = Literal["agent", "workflow", "prompt"]
 

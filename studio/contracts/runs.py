@@ -13,7 +13,19 @@ RunStatus = Literal[
     "queued", "running", "paused", "waiting", "succeeded", "failed", "cancelled", "terminated", "timed_out"
 ]
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
-StepKind = Literal["agent", "transform", "sequential", "parallel", "conditional", "loop"]
+StepKind = Literal[
+    "agent",
+    "workflow",
+    "transform",
+    "wait",
+    "approval",
+    "sequential",
+    "parallel",
+    "conditional",
+    "graph",
+    "hierarchical",
+    "loop",
+]
 FINAL_STATUSES: frozenset[RunStatus] = frozenset({"succeeded", "failed", "cancelled", "terminated", "timed_out"})
 
 
@@ -67,7 +79,7 @@ class StepRun(Wire):
     """Null when the step made no priced call."""
 
 
-BLOCK_KINDS: frozenset[StepKind] = frozenset({"sequential", "parallel", "conditional", "loop"})
+BLOCK_KINDS: frozenset[StepKind] = frozenset({"sequential", "parallel", "conditional", "graph", "hierarchical", "loop"})
 """Steps that hold others and make no call themselves."""
 
 
@@ -163,6 +175,8 @@ class RunRequest(Wire):
 class RunProgress(Wire):
     """Answer of the workflow's `progress` query."""
 
+    status: RunStatus = "running"
+    """`running`, `waiting` or `paused`."""
     steps: list[StepRun] = []
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None

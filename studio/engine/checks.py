@@ -6,18 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
+from studio.contracts.agents import AgentSpec
 from studio.contracts.base import Json
-from studio.contracts.definitions import (
-    AgentSpec,
-    AgentStep,
-    AtLeast,
-    ConditionalStep,
-    LoopStep,
-    ParallelStep,
-    Step,
-    TransformStep,
-    WorkflowDefinition,
-)
+from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.steps import AgentStep, AtLeast, ConditionalStep, LoopStep, ParallelStep, Step, TransformStep
 from studio.engine.plan import ROOT, Group, Loc, groups_of, kind_of, places, walk
 from studio.errors import FieldError, InvalidInput
 from studio.expressions import OPEN, Expression, ExpressionError, split_template

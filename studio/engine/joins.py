@@ -4,8 +4,8 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal
 
-from studio.contracts.definitions import Join, ParallelBlock, Quorum
 from studio.contracts.runs import RunError
+from studio.contracts.steps import Join, ParallelBlock, Quorum
 from studio.engine.state import Fan
 
 

@@ -1,146 +1,214 @@
-"""From a definition to a plan: every step by its id, and the chains and branches of steps that blocks hold."""
+"""From a definition to a plan: every step by its id, and the chains, branches and nodes that blocks hold."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import cast
 
-from studio.contracts.definitions import (
-    AgentStep,
-    ConditionalStep,
-    LoopStep,
-    ParallelStep,
-    ResolvedAgent,
-    SequentialStep,
-    Step,
-    TransformStep,
-    WorkflowDefinition,
-)
+from studio.contracts.agents import AgentSpec
+from studio.contracts.definitions import AnyWorkflow, ResolvedAgent
 from studio.contracts.runs import StepKind
+from studio.contracts.steps import (
+    STEP_KEYS,
+    AgentStep,
+    AgentUse,
+    Block,
+    ConditionalBlock,
+    GraphBlock,
+    HierarchicalBlock,
+    LoopBlock,
+    ParallelBlock,
+    SequentialBlock,
+    Step,
+    StepBase,
+    block_in,
+)
 
 ROOT = ""
 """The definition itself, the outermost block; also its path."""
+FINALLY = "~finally"
+"""The group of the definition's `finally` steps."""
 Loc = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Steps that a step, or the definition, holds together: a chain, or the branches of a parallel block."""
+    """Steps that a block, a step or the definition holds together: a chain, or branches, or nodes."""
 
     key: str
-    """Unique in the plan: the holder's id, `ID?0` and `ID?else` for cases, `ID!0` for what catches its errors."""
+    """Unique in the plan: the holder's id; `ID?0`, `ID?else`, `ID?=NAME` for what a conditional chooses from;
+    `ID!0` for what catches its errors; `ID~` for what undoes it; `FINALLY`."""
     steps: list[Step]
     loc: Loc
-    """Relative to the step."""
+    """Relative to the holder."""
+    is_list: bool = True
+    """Whether `loc` is a list's place rather than the one step's."""
 
 
 @dataclass(frozen=True)
 class PlanNode:
     """One step at its place."""
 
-    step: Step
+    step: StepBase
     kind: StepKind
     owner: str
     """The id of the step that holds it; `ROOT` for the definition's own steps."""
     group: str
+    body: Block | None = None
+    """What it holds, if it is a block."""
     agent: str | None = None
     """The agent's name; the step's id for one written inline."""
 
     @property
-    def is_handler(self) -> bool:
-        return "!" in self.group
+    def beside_rounds(self) -> bool:
+        """Whether it is reached once its holder's own work is over: its path then names no round of the holder."""
+        return "!" in self.group or "~" in self.group
 
 
 @dataclass(frozen=True)
 class Plan:
-    definition: WorkflowDefinition
+    definition: AnyWorkflow
     nodes: dict[str, PlanNode] = field(default_factory=dict[str, PlanNode])
-    """By step id (unique within a definition), in document order."""
+    """By step id (unique within a definition), in document order; `ROOT` is the definition itself. The router of a
+    conditional block is `ID.router`, manager and workers of a hierarchical one `ID.manager` and `ID.worker.NAME`."""
     groups: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """The step ids of each group, in order."""
 
 
-def compile_plan(definition: WorkflowDefinition, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
+def compile_plan(definition: AnyWorkflow, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
     """Lay the steps out; `agents` are by the references that steps use.
 
     The definition must have passed `checks.check_workflow`.
     """
     plan = Plan(definition)
-    _add(plan, ROOT, Group(ROOT, definition.steps, ("steps",)), agents or {})
+    root = StepBase.model_construct(id=ROOT)
+    plan.nodes[ROOT] = PlanNode(root, definition.pattern, ROOT, ROOT, body=definition)
+    _add_block(plan, ROOT, definition, agents or {})
+    if definition.finally_ is not None:
+        _add(plan, ROOT, Group(FINALLY, definition.finally_, ("finally",)), agents or {})
     return plan
 
 
 def _add(plan: Plan, owner: str, group: Group, agents: Mapping[str, ResolvedAgent]) -> None:
     plan.groups[group.key] = [step.id for step in group.steps]
     for step in group.steps:
-        plan.nodes[step.id] = PlanNode(step, kind_of(step), owner, group.key, _agent_name(step, agents))
-        for inner in groups_of(step):
+        block = block_in(step)
+        agent = _agent_name(step.agent, step.id, agents) if isinstance(step, AgentStep) else None
+        plan.nodes[step.id] = PlanNode(step, kind_of(step), owner, group.key, block, agent)
+        if block is not None:
+            _add_block(plan, step.id, block, agents)
+        for inner in step_groups(step):
             _add(plan, step.id, inner, agents)
 
 
-def groups_of(step: Step) -> list[Group]:
-    """What a step holds, in document order."""
-    groups: list[Group] = []
-    match step:
-        case SequentialStep():
-            groups.append(Group(step.id, step.sequential.steps, ("sequential", "steps")))
-        case ParallelStep():
-            if step.parallel.branches is not None:
-                groups.append(Group(step.id, step.parallel.branches, ("parallel", "branches")))
-            elif step.parallel.do is not None:
-                groups.append(Group(step.id, [step.parallel.do], ("parallel", "do")))
-        case ConditionalStep():
-            block = step.conditional
-            for index, case in enumerate(block.cases):
-                groups.append(Group(f"{step.id}?{index}", case.steps, ("conditional", "cases", index, "steps")))
-            if block.otherwise is not None:
-                groups.append(Group(f"{step.id}?else", block.otherwise, ("conditional", "else")))
-        case LoopStep():
-            groups.append(Group(step.id, step.loop.do, ("loop", "do")))
-        case AgentStep() | TransformStep():
-            pass
+def _add_block(plan: Plan, owner: str, block: Block, agents: Mapping[str, ResolvedAgent]) -> None:
+    for place, use in agent_uses(block).items():
+        step = AgentStep.model_construct(id=place.partition(".")[0], agent=use)
+        name = _agent_name(use, place.rpartition(".")[2], agents)
+        plan.nodes[f"{owner}.{place}"] = PlanNode(step, "agent", owner, owner, agent=name)
+    for group in block_groups(block, owner):
+        _add(plan, owner, group, agents)
+
+
+def agent_uses(block: Block) -> dict[str, AgentUse]:
+    """The agents that a block itself runs: `router`, `manager`, `worker.NAME`."""
+    match block:
+        case ConditionalBlock() if block.route is not None:
+            return {"router": block.route.agent}
+        case HierarchicalBlock():
+            workers: dict[str, AgentUse] = {f"worker.{worker.name}": worker.agent for worker in block.workers}
+            return {"manager": block.manager, **workers}
         case _:
-            assert_never(step)
+            return {}
+
+
+def agent_places(block: Block) -> list[tuple[Loc, AgentUse]]:
+    """The agents that a block itself runs, each with its place in the block."""
+    match block:
+        case ConditionalBlock() if block.route is not None:
+            return [(("route", "agent"), block.route.agent)]
+        case HierarchicalBlock():
+            workers: list[tuple[Loc, AgentUse]] = [
+                (("workers", index, "agent"), worker.agent) for index, worker in enumerate(block.workers)
+            ]
+            return [(("manager",), block.manager), *workers]
+        case _:
+            return []
+
+
+def block_groups(block: Block, owner: str) -> list[Group]:
+    """The steps that a block holds, in document order; places are relative to the block."""
+    match block:
+        case SequentialBlock():
+            return [Group(owner, block.steps, ("steps",))]
+        case ParallelBlock():
+            if block.branches is not None:
+                return [Group(owner, block.branches, ("branches",))]
+            return [] if block.do is None else [Group(owner, [block.do], ("do",), is_list=False)]
+        case ConditionalBlock():
+            groups = [
+                Group(f"{owner}?{index}", case.steps, ("cases", index, "steps"))
+                for index, case in enumerate(block.cases or [])
+            ]
+            for name, choice in block.route.choices.items() if block.route else ():
+                groups.append(Group(f"{owner}?={name}", choice.steps, ("route", "choices", name, "steps")))
+            if block.otherwise is not None:
+                groups.append(Group(f"{owner}?else", block.otherwise, ("else",)))
+            return groups
+        case GraphBlock():
+            return [Group(owner, block.nodes, ("nodes",))]
+        case LoopBlock():
+            return [Group(owner, block.do, ("do",))]
+        case HierarchicalBlock():
+            return []
+
+
+def step_groups(step: StepBase) -> list[Group]:
+    """What a step of any kind holds beside its own work: what catches its errors and what undoes it."""
+    groups: list[Group] = []
     if not isinstance(step.on_error, str):
         for index, clause in enumerate(step.on_error):
             groups.append(Group(f"{step.id}!{index}", clause.steps, ("on_error", index, "steps")))
+    if step.compensate is not None:
+        groups.append(Group(f"{step.id}~", [step.compensate], ("compensate",), is_list=False))
+    return groups
+
+
+def groups_of(step: StepBase) -> list[Group]:
+    """All that a step holds, in document order; places are relative to the step."""
+    block = block_in(step)
+    key = kind_of(step)
+    inner = [] if block is None else block_groups(block, step.id)
+    return [Group(group.key, group.steps, (key, *group.loc), group.is_list) for group in inner] + step_groups(step)
+
+
+def definition_groups(definition: AnyWorkflow) -> list[Group]:
+    """All that a definition holds, in document order."""
+    groups = block_groups(definition, ROOT)
+    if definition.finally_ is not None:
+        groups.append(Group(FINALLY, definition.finally_, ("finally",)))
     return groups
 
 
 def places(group: Group) -> Iterator[tuple[Loc, Step]]:
-    """Each step of a group with its place relative to the holder; `do` of a parallel block is no list."""
+    """Each step of a group with its place relative to the holder."""
     for index, step in enumerate(group.steps):
-        yield (group.loc if group.loc == ("parallel", "do") else (*group.loc, index)), step
+        yield ((*group.loc, index) if group.is_list else group.loc), step
 
 
-def _agent_name(step: Step, agents: Mapping[str, ResolvedAgent]) -> str | None:
-    if not isinstance(step, AgentStep):
-        return None
-    if not isinstance(step.agent, str):
-        return step.id
-    return agents[step.agent].name if step.agent in agents else step.agent
+def _agent_name(use: AgentUse, inline: str, agents: Mapping[str, ResolvedAgent]) -> str:
+    if isinstance(use, AgentSpec):
+        return inline
+    return agents[use].name if use in agents else use
 
 
-def kind_of(step: Step) -> StepKind:
-    match step:
-        case AgentStep():
-            return "agent"
-        case TransformStep():
-            return "transform"
-        case SequentialStep():
-            return "sequential"
-        case ParallelStep():
-            return "parallel"
-        case ConditionalStep():
-            return "conditional"
-        case LoopStep():
-            return "loop"
-        case _:
-            assert_never(step)
+def kind_of(step: StepBase) -> StepKind:
+    return cast("StepKind", next(key for key in STEP_KEYS if hasattr(step, key)))
 
 
-def walk(steps: list[Step], loc: Loc = ("steps",)) -> Iterator[tuple[Loc, Step]]:
+def walk(definition: AnyWorkflow) -> Iterator[tuple[Loc, Step]]:
     """Every step with its place in the document, outer before inner."""
-    yield from _walk(Group(ROOT, steps, loc), ())
+    for group in definition_groups(definition):
+        yield from _walk(group, ())
 
 
 def _walk(group: Group, outer: Loc) -> Iterator[tuple[Loc, Step]]:

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import assert_never, cast
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import (
+from studio.contracts.runs import RunError, RunStatus, StepRun
+from studio.contracts.steps import (
     AgentStep,
     ConditionalStep,
     LoopStep,
@@ -19,7 +20,6 @@ from studio.contracts.definitions import (
     SequentialStep,
     TransformStep,
 )
-from studio.contracts.runs import RunError, RunStatus, StepRun
 from studio.engine.joins import decide, needed_of
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan

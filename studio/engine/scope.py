@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import AgentStep, ErrorType
 from studio.contracts.runs import RunError
+from studio.contracts.steps import AgentStep, ErrorType
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan
 from studio.engine.state import Frame, RunState

@@ -5,10 +5,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from studio.contracts.base import Json, Wire
-from studio.contracts.definitions import AgentStep
+from studio.contracts.agents import RetryPolicy
+from studio.contracts.base import Json, JsonObject, Timestamp, Wire
+from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunError, RunProgress, RunStatus, RunUsage, StepRun
+from studio.contracts.steps import AgentUse, Limits
 
 
 class RunFacts(Wire):
@@ -32,6 +34,38 @@ class Fan(Wire):
     succeeded: int = 0
     over: int = 0
     errors: list[RunError] = []
+
+
+class Mesh(Wire):
+    """The tokens of an open graph. Edges go by their place in the definition."""
+
+    pending: dict[int, int] = {}
+    """Tokens that wait on an edge: its source ended and its condition held."""
+    absorbed: dict[int, int] = {}
+    """Tokens still to come on an edge that an earlier visit of its target did not wait for."""
+    carried: dict[int, str] = {}
+    """The path of the visit that put the newest token on an edge."""
+    starting: list[str] = []
+    """Start nodes that have not run yet."""
+    visits: dict[str, int] = {}
+    running: list[str] = []
+    skipped: list[str] = []
+    """Nodes that nothing can lead to any more."""
+
+
+class Team(Wire):
+    """An open hierarchical block."""
+
+    task: Json = None
+    round: int = 0
+    queue: list[JsonObject] = []
+    """Delegations of this round that have not begun: `{worker, task}`."""
+    counts: dict[str, int] = {}
+    """Delegations to each worker so far."""
+    under_way: dict[str, JsonObject] = {}
+    """By path."""
+    reports: list[JsonObject] = []
+    """`{worker, task, output}` or `{worker, task, error}`, in the order of the delegations."""
 
 
 class Frame(Wire):
@@ -60,6 +94,39 @@ class Frame(Wire):
     scope: dict[str, Json] = {}
     """What expressions here and further inside can name: `item` and `index`, `iteration` and `last`, `error`."""
     fan: Fan | None = None
+    mesh: Mesh | None = None
+    team: Team | None = None
+    routing: bool = False
+    """Whether it waits for the answer of its router."""
+    attempt: int = 1
+    """Of a block that is retried."""
+    retrying: bool = False
+    """Whether it waits for its next attempt."""
+    timed_out: bool = False
+    """Whether its own `timeout` ended it: that is not tried again."""
+    given: list[Json] = []
+    """Its explicit input, evaluated, alone in the list; empty without one."""
+    before: list[str] = []
+    """Of a graph's node: the paths of the visits that led to it, in the order of the edges."""
+    signal: str | None = None
+    """What it waits for."""
+
+
+class Undo(Wire):
+    """A step that succeeded and says what undoes it."""
+
+    path: str
+    node: str
+    scope: dict[str, Json] = {}
+    """What it saw of the blocks around it: `item`, `iteration` and the like."""
+
+
+class Outcome(Wire):
+    """How the run will end, once it is undone and `finally` is over."""
+
+    status: RunStatus
+    output: Json = None
+    error: RunError | None = None
 
 
 class RunState(Wire):
@@ -76,8 +143,27 @@ class RunState(Wire):
     steps: dict[str, StepRun] = {}
     frames: dict[str, Frame] = {}
     rounds: dict[str, int] = {}
+    visits: dict[str, int] = {}
+    """Of each node of a graph, by its first visit's path."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
+    calls: int = 0
+    """Steps that were started, blocks not counted: what `max_steps` limits."""
+    limits: Limits | None = None
+    """As the definition says, or as they were changed since."""
+    paused: bool = False
+    parked: list[str] = []
+    """The paths of steps that wait for the run to be resumed, in the order in which they were reached."""
+    timers: dict[str, Timestamp] = {}
+    """`KIND:PATH` of every open timer, with when it fires."""
+    signals: dict[str, list[Json]] = {}
+    """Payloads of signals that nobody has waited for yet, the oldest first."""
+    undo: list[Undo] = []
+    """In the order in which the steps ended."""
+    phase: Literal["running", "undoing", "finally"] = "running"
+    outcome: Outcome | None = None
+    work: list[tuple[str, str]] = []
+    """What a turn that became too long left to the next: what to do, and the path."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +179,8 @@ class StepSucceeded:
     attempt: int = 1
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
+    steps: tuple[StepRun, ...] = ()
+    """Of a child workflow, by their paths in this run."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +191,8 @@ class StepFailed:
     attempt: int = 1
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
+    steps: tuple[StepRun, ...] = ()
+    """Of a child workflow, by their paths in this run."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +206,121 @@ class CancelRequested:
     at: datetime
 
 
-CoreEvent = RunStarted | StepSucceeded | StepFailed | StepCancelled | CancelRequested
+@dataclass(frozen=True)
+class PauseRequested:
+    at: datetime
 
 
 @dataclass(frozen=True)
-class RunAgent:
-    """Run an agent for the step at `path`."""
+class ResumeRequested:
+    at: datetime
+
+
+@dataclass(frozen=True)
+class LimitsChanged:
+    """The run's limits from now on; they are looked at again when it is resumed."""
+
+    at: datetime
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class TimerFired:
+    at: datetime
+    id: str
+
+
+@dataclass(frozen=True)
+class SignalReceived:
+    at: datetime
+    name: str
+    payload: Json = None
+
+
+@dataclass(frozen=True)
+class ApprovalDecided:
+    at: datetime
+    path: str
+    decision: Literal["approve", "reject"]
+    comment: str | None = None
+    edit: Json = None
+    """What the step's `input` was changed to, when `allow_edit` says that it may be."""
+    actor: str = "anonymous"
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Goes on with the work that the turn before left."""
+
+    at: datetime
+
+
+CoreEvent = (
+    RunStarted
+    | StepSucceeded
+    | StepFailed
+    | StepCancelled
+    | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | LimitsChanged
+    | TimerFired
+    | SignalReceived
+    | ApprovalDecided
+    | Ticked
+)
+
+
+class CacheUse(Wire):
+    key: Json
+    """With the agent what an earlier answer must have been given to."""
+    ttl: Duration
+
+
+class RunAgent(Wire):
+    """Run an agent for the step at `path`; a `StepSucceeded`, `StepFailed` or `StepCancelled` must follow."""
 
     path: str
-    step: AgentStep
-    input: Json
+    name: str
+    """The agent's, or its place for one written inline."""
+    agent: AgentUse
+    input: Json = None
+    timeout: Duration | None = None
+    heartbeat: Duration | None = None
+    retry: RetryPolicy | None = None
+    output_schema: JsonObject | None = None
+    """Asked of the model as structured output; goes before the agent's own."""
+    lenient: bool = False
+    """Whether an answer that is no JSON, or does not fit, is taken as the text that it is."""
+    cache: CacheUse | None = None
+    attempts_before: int = 0
+    """Attempts of the step that an earlier attempt of a block around it made."""
+
+
+class RunChild(Wire):
+    """Run another workflow for the step at `path`; the same must follow."""
+
+    path: str
+    workflow: str
+    input: Json = None
+
+
+@dataclass(frozen=True)
+class StartTimer:
+    """A `TimerFired` must follow at `at` or, after a restart, as soon as possible; unless it is cancelled."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class CancelTimer:
+    id: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The turn became too long: a `Ticked` must follow, after other work had its chance."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +346,19 @@ class EndRun:
     error: RunError | None = None
 
 
-Command = RunAgent | CancelStep | Publish | EndRun
+Command = RunAgent | RunChild | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
 
 
 def progress_of(state: RunState) -> RunProgress:
     """The steps so far with the sums of what they used."""
-    return RunProgress(steps=list(state.steps.values()), usage=state.usage, cost_usd=state.cost_usd)
+    return RunProgress(
+        status=_status(state), steps=list(state.steps.values()), usage=state.usage, cost_usd=state.cost_usd
+    )
+
+
+def _status(state: RunState) -> RunStatus:
+    """`waiting` when all that goes on waits for a person, a signal or a moment."""
+    if state.paused:
+        return "paused"
+    leaves = [state.steps[path].status for path, frame in state.frames.items() if path and not frame.open]
+    return "waiting" if leaves and all(status == "waiting" for status in leaves) else "running"

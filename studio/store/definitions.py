@@ -8,8 +8,9 @@ from sqlalchemy import Select, Text, delete, or_, select, text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import AgentDefinition, DefinitionKind, WorkflowDefinition
+from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
 from studio.contracts.ids import IdPrefix, is_id, new_id
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from studio.contracts.base import Json
-from studio.contracts.definitions import UNION_TAGS
+from studio.contracts.steps import UNION_TAGS
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput, StudioError
 from studio.web.responses import dump_json
 

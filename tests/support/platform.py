@@ -18,8 +18,9 @@ from activities.settings import WorkerSettings
 from activities.worker import open_worker
 from llm_service import app as llm_app
 from llm_service.settings import LlmSettings, UpstreamConfig
+from studio.contracts.agents import AgentSpec
 from studio.contracts.base import Json, JsonObject, utc_now
-from studio.contracts.definitions import AgentSpec, ResolvedAgent, ResolvedDefinition, WorkflowDefinition
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, WorkflowDefinition
 from studio.contracts.events import RunEvent
 from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
 from studio.contracts.runs import Run, RunContext, RunRequest
