@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from studio.contracts.base import Contract, Json, Timestamp, Wire
+from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
 from studio.contracts.spans import SpanId, TraceId
 
 RunKind = Literal["workflow", "agent"]
@@ -74,6 +74,8 @@ class StepRun(Wire):
     error: RunError | None = None
     errors: list[RunError] | None = None
     """What failed inside a parallel block that collects."""
+    waiting: JsonObject | None = None
+    """While it waits: `for` (`approval`, `signal` or `timer`) and what that is about."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""

@@ -13,6 +13,7 @@ from studio.contracts.steps import (
     AgentUse,
     Block,
     ConditionalBlock,
+    Edge,
     GraphBlock,
     HierarchicalBlock,
     LoopBlock,
@@ -65,6 +66,15 @@ class PlanNode:
 
 
 @dataclass(frozen=True)
+class Net:
+    """The edges of a graph by their place in the definition, and where they lead."""
+
+    edges: list[Edge]
+    into: dict[str, list[int]]
+    out: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
 class Plan:
     definition: AnyWorkflow
     nodes: dict[str, PlanNode] = field(default_factory=dict[str, PlanNode])
@@ -72,6 +82,8 @@ class Plan:
     conditional block is `ID.router`, manager and workers of a hierarchical one `ID.manager` and `ID.worker.NAME`."""
     groups: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """The step ids of each group, in order."""
+    nets: dict[str, Net] = field(default_factory=dict[str, Net])
+    """Of each graph, by its id."""
 
 
 def compile_plan(definition: AnyWorkflow, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
@@ -105,8 +117,19 @@ def _add_block(plan: Plan, owner: str, block: Block, agents: Mapping[str, Resolv
         step = AgentStep.model_construct(id=place.partition(".")[0], agent=use)
         name = _agent_name(use, place.rpartition(".")[2], agents)
         plan.nodes[f"{owner}.{place}"] = PlanNode(step, "agent", owner, owner, agent=name)
+    if isinstance(block, GraphBlock):
+        plan.nets[owner] = net_of(block)
     for group in block_groups(block, owner):
         _add(plan, owner, group, agents)
+
+
+def net_of(block: GraphBlock) -> Net:
+    """Every edge must be between two of the nodes."""
+    net = Net(block.edges, {node.id: [] for node in block.nodes}, {node.id: [] for node in block.nodes})
+    for place, edge in enumerate(block.edges):
+        net.out[edge.source].append(place)
+        net.into[edge.target].append(place)
+    return net
 
 
 def agent_uses(block: Block) -> dict[str, AgentUse]:
@@ -140,26 +163,27 @@ def block_groups(block: Block, owner: str) -> list[Group]:
     match block:
         case SequentialBlock():
             return [Group(owner, block.steps, ("steps",))]
+        case ParallelBlock() if block.do is not None:
+            return [Group(owner, [block.do], ("do",), is_list=False)]
         case ParallelBlock():
-            if block.branches is not None:
-                return [Group(owner, block.branches, ("branches",))]
-            return [] if block.do is None else [Group(owner, [block.do], ("do",), is_list=False)]
+            return [Group(owner, block.branches or [], ("branches",))]
         case ConditionalBlock():
-            groups = [
-                Group(f"{owner}?{index}", case.steps, ("cases", index, "steps"))
-                for index, case in enumerate(block.cases or [])
-            ]
-            for name, choice in block.route.choices.items() if block.route else ():
-                groups.append(Group(f"{owner}?={name}", choice.steps, ("route", "choices", name, "steps")))
-            if block.otherwise is not None:
-                groups.append(Group(f"{owner}?else", block.otherwise, ("else",)))
-            return groups
+            return _choices(block, owner)
         case GraphBlock():
             return [Group(owner, block.nodes, ("nodes",))]
-        case LoopBlock():
-            return [Group(owner, block.do, ("do",))]
-        case HierarchicalBlock():
-            return []
+        case LoopBlock() | HierarchicalBlock():
+            return [Group(owner, block.do, ("do",))] if isinstance(block, LoopBlock) else []
+
+
+def _choices(block: ConditionalBlock, owner: str) -> list[Group]:
+    groups = [
+        Group(f"{owner}?{index}", case.steps, ("cases", index, "steps")) for index, case in enumerate(block.cases or [])
+    ]
+    for name, choice in block.route.choices.items() if block.route else ():
+        groups.append(Group(f"{owner}?={name}", choice.steps, ("route", "choices", name, "steps")))
+    if block.otherwise is not None:
+        groups.append(Group(f"{owner}?else", block.otherwise, ("else",)))
+    return groups
 
 
 def step_groups(step: StepBase) -> list[Group]:

@@ -1,21 +1,43 @@
 """What one turn writes down: the run's new state, and the commands that tell the driver and the run's readers of it."""
 
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from studio.contracts.base import Json
 from studio.contracts.events import EventType, NewEvent, cut_content
-from studio.contracts.runs import RunError, RunStatus, StepRun
+from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, StepRun
 from studio.engine.scope import local_names
-from studio.engine.state import Command, EndRun, Frame, Publish, RunState, StepFailed, StepSucceeded
+from studio.engine.state import (
+    CancelTimer,
+    Command,
+    EndRun,
+    Fan,
+    Frame,
+    Mesh,
+    Publish,
+    RunState,
+    StartTimer,
+    StepFailed,
+    StepSucceeded,
+    Team,
+)
+
+_CHANGED = ("steps", "frames", "rounds", "visits", "parked", "timers", "signals", "undo")
+PartT = TypeVar("PartT", Fan, Mesh, Team)
+
+
+def _own(part: PartT | None) -> PartT | None:
+    """A copy whose lists and maps are its own."""
+    return part and part.model_copy(update={field: copy(getattr(part, field)) for field in type(part).model_fields})
 
 
 class TurnRecord:
     """Works on a copy of the state, so that the one given stays as it was."""
 
     def __init__(self, state: RunState, at: datetime) -> None:
-        copied = {"steps": dict(state.steps), "frames": dict(state.frames), "rounds": dict(state.rounds)}
+        copied = {field: copy(getattr(state, field)) for field in _CHANGED}
         self.state = state.model_copy(update=copied)
         self.commands: list[Command] = []
         self._at = at
@@ -26,8 +48,8 @@ class TurnRecord:
         """This turn's own copy, to be changed."""
         if path not in self._owned:
             held = self.state.frames[path]
-            fan = held.fan and held.fan.model_copy(update={"errors": list(held.fan.errors)})
-            self.state.frames[path] = held.model_copy(update={"open": list(held.open), "fan": fan})
+            parts = {"open": list(held.open), "fan": _own(held.fan), "mesh": _own(held.mesh), "team": _own(held.team)}
+            self.state.frames[path] = held.model_copy(update=parts)
             self._owned.add(path)
         return self.state.frames[path]
 
@@ -42,17 +64,23 @@ class TurnRecord:
     def start_step(self, step: StepRun, given: Json) -> None:
         self.state.steps[step.id] = step.model_copy(update={"status": "running", "started_at": self._at})
         data = {"kind": step.kind, "name": step.name, "agent": step.agent, "input": given}
+        if step.kind not in BLOCK_KINDS:
+            self.state.calls += 1
         local = local_names(self.state, step.id)
         data |= {name: local[name] for name in ("index", "iteration") if name in local}
-        self.publish("step.started", step.id, {key: value for key, value in data.items() if value is not None})
+        told = {key: value for key, value in data.items() if value is not None}
+        self.publish("step.started", step.id, told, step.attempt)
 
     def count(self, event: StepSucceeded | StepFailed) -> None:
         """What the step's calls used, whatever becomes of it."""
-        used = {"attempt": event.attempt, "usage": event.usage, "cost_usd": event.cost_usd}
-        self.state.steps[event.path] = self.state.steps[event.path].model_copy(update=used)
-        self.state.usage = self.state.usage.plus(event.usage)
+        held = self.state.steps[event.path]
+        used: dict[str, Any] = {"attempt": max(held.attempt, event.attempt), "usage": held.usage.plus(event.usage)}
         if event.cost_usd is not None:
+            used["cost_usd"] = (held.cost_usd or Decimal(0)) + event.cost_usd
             self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + event.cost_usd
+        self.state.steps[event.path] = held.model_copy(update=used)
+        self.state.usage = self.state.usage.plus(event.usage)
+        self.state.steps.update({step.id: step for step in event.steps})
 
     def end_step(
         self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
@@ -60,14 +88,14 @@ class TurnRecord:
         step = self.state.steps[path]
         started = step.started_at or self._at
         duration_ms = round((self._at - started).total_seconds() * 1000)
-        changes: dict[str, Any] = {"status": status, "output": output, "error": error}
+        changes: dict[str, Any] = {"status": status, "output": output, "error": error, "waiting": None}
         changes |= {"started_at": started, "ended_at": self._at, "duration_ms": duration_ms}
         closed = step.model_copy(update=changes)
         self.state.steps[path] = closed
         data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
         if error is not None:
             data["error"] = error.model_dump()
-        if closed.kind == "agent":
+        if closed.kind in {"agent", "workflow"}:
             data |= {"usage": closed.usage.model_dump(), "cost_usd": _money(closed.cost_usd)}
         if status == "succeeded" or handled:
             data["output"] = output
@@ -90,6 +118,16 @@ class TurnRecord:
         data |= {"output": output} if status == "succeeded" else {}
         data |= {"error": error.model_dump()} if error else {}
         self.publish(f"run.{status}", None, data)  # pyright: ignore[reportArgumentType]
+
+    def set_timer(self, kind: str, path: str, at: datetime) -> None:
+        timer = f"{kind}:{path}"
+        self.state.timers[timer] = at
+        self.commands.append(StartTimer(timer, at))
+
+    def clear_timer(self, kind: str, path: str) -> None:
+        timer = f"{kind}:{path}"
+        if self.state.timers.pop(timer, None) is not None:
+            self.commands.append(CancelTimer(timer))
 
     def publish(self, event_type: EventType, path: str | None, data: dict[str, Json], attempt: int = 1) -> None:
         event = NewEvent(ts=self._at, step_id=path, attempt=attempt, type=event_type, data=cut_content(data))

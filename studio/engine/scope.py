@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError
-from studio.contracts.steps import AgentStep, ErrorType
+from studio.contracts.steps import ErrorType, GivenStep, HierarchicalBlock, Route
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan
 from studio.engine.state import Frame, RunState
 from studio.expressions import Expression, ExpressionError, evaluate, expressions_in
 
-_ID = re.compile(r"[A-Za-z0-9_]+")
+_ID = re.compile(r"[A-Za-z0-9_]+(?=$|[#@\[])")
 
 
 class UnusableError(Exception):
@@ -26,13 +26,11 @@ class UnusableError(Exception):
         self.error = RunError(type=error_type, message=message)
 
 
-def child_path(state: RunState, parent: str, step_id: str, index: int | None = None) -> str:
-    """The path of a step inside the open one at `parent`."""
-    frame = state.frames[parent]
+def child_path(state: RunState, parent: str, place: str) -> str:
+    """The path of what is at `place` inside the open step at `parent`."""
     prefix = parent
-    if parent in state.rounds and not frame.handling:
+    if parent in state.rounds and not state.frames[parent].handling:
         prefix = f"{parent}#{state.rounds[parent]}"
-    place = step_id if index is None else f"{step_id}[{index}]"
     return f"{prefix}/{place}" if prefix else place
 
 
@@ -58,30 +56,53 @@ def holds(plan: Plan, state: RunState, path: str, condition: bool | str, field: 
     return result
 
 
-def input_of(plan: Plan, state: RunState, path: str, step: AgentStep) -> Json:
-    """What the step says, else the item, else the output of the step before, else the run's input.
+def input_of(plan: Plan, state: RunState, path: str, holder: GivenStep | Route | HierarchicalBlock) -> Json:
+    """What the step says, else its default. Raises `UnusableError`."""
+    if "input" in holder.model_fields_set:
+        return evaluate_at(plan, state, path, holder.input)
+    return default_input(plan, state, path)
 
-    Raises `UnusableError`.
+
+def default_input(plan: Plan, state: RunState, path: str) -> Json:
+    """The outputs that led to a graph's node, the item of a map, the output of the step before, the input of the block
+    around it: the first of these from inside out; else the run's input.
     """
-    if "input" in step.model_fields_set:
-        return evaluate_at(plan, state, path, step.input)
-    scope = state.frames[path].scope
-    if "item" in scope:
-        return scope["item"]
-    before = previous(state, path)
-    return state.input if before is None else state.steps[before].output
+    at: str | None = path
+    while at is not None:
+        frame: Frame = state.frames[at]
+        if frame.before:
+            outputs = {plan_id(before): state.steps[before].output for before in frame.before}
+            return next(iter(outputs.values())) if len(frame.before) == 1 else outputs
+        if "item" in frame.scope:
+            return frame.scope["item"]
+        if frame.parent is not None:
+            around = state.frames[frame.parent]
+            if around.last is not None:
+                return state.steps[around.last].output
+            if around.given:
+                return around.given[0]
+        at = frame.parent
+    return state.input
+
+
+def plan_id(path: str) -> str:
+    """The id of the step at a path: `critic` for `refine#3/critic@2`."""
+    found = _ID.match(path.rpartition("/")[2])
+    return found.group() if found else path
 
 
 def previous(state: RunState, path: str) -> str | None:
-    """The path of the step before the one at `path`: in its chain, else before the block that holds it."""
-    parent = state.frames[path].parent if path != ROOT else None
+    """The path of the step before the one at `path`: in its chain or graph, else before the block that holds it."""
     if path == ROOT:
         return state.frames[ROOT].last
-    while parent is not None:
-        frame = state.frames[parent]
-        if frame.last is not None:
-            return frame.last
-        parent = frame.parent
+    at: str | None = path
+    while at is not None:
+        frame: Frame = state.frames[at]
+        if frame.before:
+            return frame.before[-1]
+        if frame.parent is not None and state.frames[frame.parent].last is not None:
+            return state.frames[frame.parent].last
+        at = frame.parent
     return None
 
 
@@ -114,23 +135,36 @@ def _scope(plan: Plan, state: RunState, path: str, expressions: Sequence[Express
 
 
 def locate(plan: Plan, state: RunState, step_id: str, seen_from: str) -> str:
-    """The path that a step's id means, seen from a path: the same round and item, or else the latest round."""
+    """The path that a step's id means, seen from a path: the same visit, round and item, or else the latest."""
+    own = _upto(seen_from, step_id)
+    if own is not None:
+        return own
     node = plan.nodes[step_id]
-    if node.owner == ROOT:
-        return step_id
-    return f"{_inside(plan, state, node.owner, seen_from, handler=node.is_handler)}/{step_id}"
+    path = step_id
+    if node.owner != ROOT:
+        holder = locate(plan, state, node.owner, seen_from)
+        if holder in state.rounds and not node.beside_rounds:
+            holder = _round_of(seen_from, holder) or f"{holder}#{state.rounds[holder]}"
+        path = f"{holder}/{step_id}"
+    return f"{path}@{state.visits[path]}" if state.visits.get(path) else path
 
 
-def _inside(plan: Plan, state: RunState, owner: str, seen_from: str, *, handler: bool) -> str:
+def _upto(path: str, step_id: str) -> str | None:
+    """The beginning of a path up to and with the step of that id, without its round; None when it is not on it."""
     taken = ""
-    for segment in seen_from.split("/"):
+    for segment in path.split("/"):
         taken = f"{taken}/{segment}" if taken else segment
         found = _ID.match(segment)
-        if found is not None and found.group() == owner:
-            break
-    else:
-        taken = locate(plan, state, owner, seen_from)
-    return f"{taken}#{state.rounds[taken]}" if taken in state.rounds and not handler else taken
+        if found is not None and found.group() == step_id:
+            return taken[: len(taken) - len(segment)] + segment.partition("#")[0]
+    return None
+
+
+def _round_of(path: str, holder: str) -> str | None:
+    """The holder with the round that a path is in: compensation looks back at rounds that are over."""
+    if not path.startswith(f"{holder}#"):
+        return None
+    return path[: path.index("/", len(holder))] if "/" in path[len(holder) :] else path
 
 
 def _view(state: RunState, path: str) -> dict[str, Json]:

@@ -34,6 +34,8 @@ class Fan(Wire):
     succeeded: int = 0
     over: int = 0
     errors: list[RunError] = []
+    timed_out: bool = False
+    """Whether the time that the join may take is over."""
 
 
 class Mesh(Wire):
@@ -51,6 +53,10 @@ class Mesh(Wire):
     running: list[str] = []
     skipped: list[str] = []
     """Nodes that nothing can lead to any more."""
+    narrowed: bool = False
+    """Whether an edge was not taken since the last look for such nodes."""
+    last: str | None = None
+    """The path of the visit that ended last."""
 
 
 class Team(Wire):
@@ -139,6 +145,7 @@ class RunState(Wire):
     version: Literal[1] = 1
     run: RunFacts
     input: Json = None
+    started_at: Timestamp | None = None
     ended: bool = False
     steps: dict[str, StepRun] = {}
     frames: dict[str, Frame] = {}

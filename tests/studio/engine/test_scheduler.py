@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import WORKFLOW
 from studio.contracts.runs import RunError
 from studio.engine.plan import Plan, compile_plan
 from studio.engine.scheduler import advance
@@ -25,6 +25,8 @@ from studio.engine.state import (
     StepCancelled,
     StepFailed,
     StepSucceeded,
+    Tick,
+    Ticked,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +34,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def plan_of(steps: list[JsonObject], **fields: Json) -> Plan:
     document = {"name": "test", "pattern": "sequential", "steps": steps, **fields}
-    return compile_plan(WorkflowDefinition.model_validate(document))
+    return compile_plan(WORKFLOW.validate_python(document))
 
 
 def new_state(value: Json = None) -> RunState:
@@ -54,6 +56,8 @@ class Run:
         self.state = RunState.model_validate_json(self.state.model_dump_json())
         self.seen += commands
         self.at += timedelta(seconds=1)
+        if any(isinstance(command, Tick) for command in commands):
+            self.feed(Ticked(self.at))
 
     def waiting(self) -> list[str]:
         return [step.id for step in self.state.steps.values() if step.status == "running" and step.kind == "agent"]

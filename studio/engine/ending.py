@@ -1,0 +1,74 @@
+"""How a run ends: its output, then what undoes its steps in reverse order, then `finally`."""
+
+from studio.contracts.base import Json
+from studio.contracts.runs import RunError, RunStatus
+from studio.engine.plan import FINALLY, ROOT
+from studio.engine.scope import UnusableError
+from studio.engine.state import Frame, Outcome
+from studio.engine.turn import Turn
+
+
+def end(turn: Turn, status: RunStatus, output: Json, error: RunError | None) -> None:
+    """The definition's own work is over. `output` is what its pattern gives."""
+    definition = turn.plan.definition
+    if status == "succeeded" and "output" in definition.model_fields_set:
+        try:
+            output = turn.evaluate(ROOT, definition.output)
+        except UnusableError as unusable:
+            kind = unusable.error.type
+            status, output = "failed", None
+            error = RunError(type=kind, message=f"output: {unusable.error.message}")
+    turn.state.outcome = Outcome(status=status, output=output, error=error)
+    turn.record.clear_timer("run", ROOT)
+    turn.state.paused = False
+    scope: dict[str, Json] = {"error": None if error is None else error.model_dump()}
+    turn.record.add_frame(ROOT, Frame(node=ROOT, scope=scope))
+    turn.state.phase = "undoing"
+    if status == "succeeded":
+        turn.state.undo = []
+    turn.later("undo", ROOT)
+
+
+def root_stopped(turn: Turn) -> None:
+    frame = turn.frame(ROOT)
+    if frame.timed_out:
+        end(turn, "timed_out", None, frame.error)
+    elif frame.cancelled:
+        end(turn, "cancelled", None, RunError(type="cancelled", message="The run was cancelled."))
+    elif frame.error is not None:
+        end(turn, "failed", None, frame.error)
+    else:
+        frame.stopping = False
+        turn.patterns.settled(turn, ROOT)
+
+
+def undo_next(turn: Turn, path: str) -> None:
+    if turn.state.undo:
+        undo = turn.state.undo.pop()
+        step_id = turn.plan.groups[f"{undo.node}~"][0]
+        turn.reach(path, step_id, path=f"{undo.path}/{step_id}", scope=undo.scope, before=[undo.path])
+    elif FINALLY in turn.plan.groups:
+        turn.state.phase = "finally"
+        turn.follow(path, FINALLY)
+    else:
+        conclude(turn, path)
+
+
+def child_over(turn: Turn, uncaught: RunError | None, child: str) -> None:
+    """Of the run itself, once its own work is over."""
+    outcome = turn.state.outcome
+    if turn.state.phase == "undoing":
+        turn.later("undo", ROOT)
+    elif uncaught is None:
+        turn.frame(ROOT).last = child
+        turn.later("next", ROOT)
+    else:
+        if outcome is not None and outcome.status == "succeeded":
+            turn.state.outcome = Outcome(status="failed", error=uncaught)
+        turn.later("conclude", ROOT)
+
+
+def conclude(turn: Turn, path: str) -> None:
+    outcome = turn.state.outcome or Outcome(status="failed")
+    turn.record.drop_frame(path)
+    turn.record.end_run(outcome.status, output=outcome.output, error=outcome.error)

@@ -1,0 +1,386 @@
+"""One call of `advance`: reaching a step, starting it, and what follows when it ends.
+
+What a step's end, or start, leads to goes into a queue of work and is done in that order: no recursion, however long a
+chain of steps that end at once. A turn that became too long leaves its work to the next, so that no workflow task nears
+Temporal's deadlock limit of two seconds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from studio.contracts.base import Json
+from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, StepRun, is_inside
+from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep, WorkflowStep
+from studio.engine.limits import unfit
+from studio.engine.plan import ROOT, Plan, PlanNode
+from studio.engine.record import TurnRecord
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names
+from studio.engine.state import CacheUse, CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
+from studio.expressions import ExpressionError, expressions_in
+from studio.json_schema import check_value
+
+TURN_COST = 4_000
+"""About a quarter of a second of steps without comprehensions."""
+_WALK_COST = 1_000
+"""An expression with comprehensions may take a third of a second."""
+PERMANENT = frozenset({"expression_error", "payload_too_large", "limit_exceeded", "schema_mismatch", "cancelled"})
+"""What a block that is tried again would only fail with again."""
+TIMERS = ("timeout", "retry", "wait", "join")
+
+
+class Turn:
+    """`actions` is by name what work can be; patterns add theirs in `studio.engine.scheduler`."""
+
+    def __init__(self, plan: Plan, state: RunState, at: datetime, patterns: "Patterns") -> None:
+        self.plan = plan
+        self.at = at
+        self.record = TurnRecord(state, at)
+        self.state = self.record.state
+        self.patterns = patterns
+        self._work: deque[tuple[str, str]] = deque(state.work)
+        self._cost = 0
+
+    def run(self, take: Callable[["Turn", CoreEvent], None], event: CoreEvent) -> None:
+        take(self, event)
+        while self._work and not self.state.ended:
+            if self._cost >= TURN_COST:
+                self.record.commands.append(Tick())
+                break
+            action, path = self._work.popleft()
+            frame = self.state.frames.get(path)
+            if frame is not None and (not frame.stopping or action == "stopped"):
+                self._cost += 1
+                self.patterns.actions[action](self, path)
+        self.state.work = [] if self.state.ended else list(self._work)
+
+    def later(self, action: str, path: str) -> None:
+        self._work.append((action, path))
+
+    # What is where
+
+    def frame(self, path: str) -> Frame:
+        return self.record.frame(path)
+
+    def node(self, path: str) -> PlanNode:
+        return self.plan.nodes[self.state.frames[path].node]
+
+    def is_call(self, path: str) -> bool:
+        """Whether an activity or a child workflow is under way for the step at `path`."""
+        frame = self.state.frames.get(path)
+        if frame is None or frame.handling or frame.retrying or path == ROOT:
+            return False
+        step = self.state.steps[path]
+        return step.kind in {"agent", "workflow"} and step.status == "running"
+
+    def evaluate(self, path: str, value: Json) -> Json:
+        """Raises `UnusableError`."""
+        self._spend(value)
+        return evaluate_at(self.plan, self.state, path, value)
+
+    def holds(self, path: str, condition: bool | str, field: str) -> bool:
+        """Raises `UnusableError`."""
+        self._spend(condition)
+        return holds(self.plan, self.state, path, condition, field)
+
+    def _spend(self, value: Json) -> None:
+        try:
+            found = expressions_in(value)
+        except ExpressionError:
+            return  # whoever evaluates it says what is wrong
+        self._cost += 1 + sum(_WALK_COST for expression in found if expression.walks)
+
+    # Reaching a step
+
+    def reach(
+        self,
+        parent: str,
+        node_id: str,
+        *,
+        place: str | None = None,
+        path: str | None = None,
+        scope: dict[str, Json] | None = None,
+        before: Sequence[str] = (),
+    ) -> str:
+        """Open the plan's step inside the one at `parent`: at `place`, or at a path of its own. Returns the path."""
+        self._cost += 1
+        node = self.plan.nodes[node_id]
+        path = path or child_path(self.state, parent, place or node.step.id)
+        held = self.state.steps.get(path)
+        run = StepRun(id=path, kind=node.kind, name=node.step.name, agent=node.agent)
+        if held is not None:  # an attempt of a block around it came here before
+            again = {"attempt": held.attempt + (held.started_at is not None), "usage": held.usage}
+            run = run.model_copy(update=again | {"cost_usd": held.cost_usd})
+        self.record.add_frame(path, Frame(node=node_id, parent=parent, scope=scope or {}, before=list(before)))
+        self.frame(parent).open.append(path)
+        self.state.steps[path] = run
+        try:
+            if not self.holds(path, node.step.when, "when"):
+                self.state.steps[path] = run.model_copy(update={"status": "skipped"})
+                self.record.publish("step.skipped", path, {"kind": node.kind, "when": node.step.when})
+                self.leave(path)
+                return path
+        except UnusableError as unusable:
+            self.record.start_step(run, None)
+            self.fail(path, unusable.error)
+            return path
+        self.start(path)
+        return path
+
+    def start(self, path: str) -> None:
+        """Begin a step whose `when` holds, unless the run is paused or has used up what it may."""
+        run = self.state.steps[path]
+        if not self.patterns.may_start(self, path):
+            return
+        node = self.node(path)
+        try:
+            given = self._given(path, node)
+        except UnusableError as unusable:
+            self.record.start_step(run, None)
+            self.fail(path, unusable.error)
+            return
+        if node.body is not None and isinstance(node.step, GivenStep) and "input" in node.step.model_fields_set:
+            self.frame(path).given = [given]
+        self.record.start_step(run, given)
+        if node.step.timeout is not None and node.kind != "agent":
+            self.record.set_timer("timeout", path, self.at + node.step.timeout)
+        self.begin(path, given)
+
+    def _given(self, path: str, node: PlanNode) -> Json:
+        if "." in self.state.frames[path].node:
+            return self.patterns.question(self, path).input
+        if not isinstance(node.step, GivenStep):
+            return None
+        if node.kind in BLOCK_KINDS and "input" not in node.step.model_fields_set:
+            return None
+        self._spend(node.step.input)
+        return input_of(self.plan, self.state, path, node.step)
+
+    def begin(self, path: str, given: Json) -> None:
+        """An attempt of a step that has started."""
+        node = self.node(path)
+        try:
+            match node.step:
+                case AgentStep():
+                    self.record.commands.append(self._call(path, node.step, node, given))
+                case WorkflowStep():
+                    self.record.commands.append(RunChild(path=path, workflow=node.step.workflow, input=given))
+                case TransformStep():
+                    self.succeed(path, self.evaluate(path, node.step.transform), checked=True)
+                case _:
+                    self.patterns.begin(self, path, given)
+        except UnusableError as unusable:
+            self.fail(path, unusable.error)
+
+    def _call(self, path: str, step: AgentStep, node: PlanNode, given: Json) -> RunAgent:
+        before = self.state.steps[path].attempt - 1
+        if "." in self.state.frames[path].node:
+            return self.patterns.question(self, path).model_copy(update={"attempts_before": before})
+        cache = None
+        if step.cache is not None:
+            key = given if step.cache.key is None else self.evaluate(path, step.cache.key)
+            cache = CacheUse(key=key, ttl=step.cache.ttl)
+        return RunAgent(
+            path=path,
+            name=node.agent or step.id,
+            agent=step.agent,
+            input=given,
+            timeout=step.timeout,
+            heartbeat=step.heartbeat,
+            retry=step.retry,
+            output_schema=step.output_schema,
+            cache=cache,
+            attempts_before=before,
+        )
+
+    # Ends
+
+    def succeed(self, path: str, output: Json, *, checked: bool = False) -> None:
+        """With the step's own output; `checked` when it is known to be fit to be carried."""
+        problem = None if checked else unfit(output)
+        if problem is not None:
+            self.fail(path, RunError(type="payload_too_large", message=problem))
+            return
+        schema = self.node(path).step.output_schema
+        wrong = check_value(output, schema) if schema is not None else []
+        if wrong:
+            place = "".join(f"/{part}" for part in wrong[0].loc)
+            message = f"The output does not fit output_schema{f' at {place}' if place else ''}: {wrong[0].msg}"
+            self.fail(path, RunError(type="schema_mismatch", message=message))
+            return
+        self.close(path, "succeeded", output=output)
+
+    def fail(self, path: str, error: RunError) -> None:
+        """The step's own work failed: what its `retry` and `on_error` say, unless it is on its way out anyway."""
+        if path == ROOT:
+            self.patterns.end(self, "failed", None, error)
+            return
+        frame = self.frame(path)
+        error = error if error.step_id else error.model_copy(update={"step_id": path})
+        step = self.node(path).step
+        if self._tries_again(path, frame, step, error):
+            return
+        if frame.handling or frame.cancelled or step.on_error == "fail":
+            self.close(path, "failed", error=error)
+            return
+        if step.on_error == "continue":
+            self.close(path, "failed", error=error, handled=True)
+            return
+        for index, clause in enumerate(step.on_error):
+            if clause.catch == "all" or error.type in clause.catch:
+                self._clear(path, frame)
+                frame.handling, frame.error = True, error
+                frame.scope = frame.scope | {"error": error.model_dump()}
+                self.follow(path, f"{step.id}!{index}")
+                return
+        self.close(path, "failed", error=error)
+
+    def _tries_again(self, path: str, frame: Frame, step: StepBase, error: RunError) -> bool:
+        retry = step.retry
+        if retry is None or isinstance(step, AgentStep) or frame.attempt >= retry.max_attempts:
+            return False
+        if frame.handling or frame.cancelled or frame.timed_out or error.type in PERMANENT:
+            return False
+        if error.type in retry.non_retryable:
+            return False
+        pause = min(retry.initial_interval * retry.backoff ** min(frame.attempt - 1, 64), retry.max_interval)
+        self._clear(path, frame, keep=("timeout",))
+        frame.attempt, frame.retrying = frame.attempt + 1, True
+        run = self.state.steps[path]
+        data: dict[str, Json] = {"superseded_attempt": run.attempt, "error": error.model_dump()}
+        self.state.steps[path] = run.model_copy(update={"attempt": run.attempt + 1, "waiting": None})
+        self.record.publish("step.retrying", path, data, run.attempt + 1)
+        self.record.set_timer("retry", path, self.at + pause)
+        return True
+
+    def try_again(self, path: str) -> None:
+        """The next attempt of a block, from its beginning; what is inside it is to be done anew."""
+        self.frame(path).retrying = False
+        for inside in [found for found in self.state.steps if is_inside(found, path)]:
+            run = self.state.steps[inside]
+            anew = {"status": "pending", "output": None, "error": None, "errors": None}
+            self.state.steps[inside] = run.model_copy(update=anew)
+        for counts in (self.state.rounds, self.state.visits):
+            for inside in [found for found in counts if found == path or is_inside(found, path)]:
+                del counts[inside]
+        try:
+            given = self._given(path, self.node(path))
+        except UnusableError as unusable:
+            self.fail(path, unusable.error)
+            return
+        self.state.steps[path] = self.state.steps[path].model_copy(update={"status": "running"})
+        self.begin(path, given)
+
+    def _clear(self, path: str, frame: Frame, keep: Sequence[str] = ()) -> None:
+        frame.stopping, frame.error, frame.signal, frame.routing = False, None, None, False
+        frame.fan, frame.mesh, frame.team, frame.group, frame.last = None, None, None, None, None
+        for kind in TIMERS:
+            if kind not in keep:
+                self.record.clear_timer(kind, path)
+
+    def close(
+        self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
+    ) -> None:
+        """The step is over."""
+        if path == ROOT:
+            self.patterns.end(self, status, output, error)
+            return
+        if self.state.timers:
+            for kind in TIMERS:
+                self.record.clear_timer(kind, path)
+        frame = self.state.frames[path]
+        if status == "succeeded" and self.node(path).step.compensate is not None and self.state.phase == "running":
+            self.state.undo = [undo for undo in self.state.undo if undo.path != path]
+            self.state.undo.append(Undo(path=path, node=frame.node, scope=local_names(self.state, path)))
+        self.record.end_step(path, status, output=output, error=error, handled=handled)
+        self.leave(path, uncaught=None if handled else error)
+
+    def leave(self, path: str, *, uncaught: RunError | None = None) -> None:
+        """The step is over, whatever came of it: the one around it goes on."""
+        frame = self.record.drop_frame(path)
+        if frame.parent is None:
+            return
+        around = self.frame(frame.parent)
+        around.open.remove(path)
+        self.patterns.child_over(self, frame.parent, path, frame.node, uncaught)
+
+    # Stopping
+
+    def stop(self, path: str) -> None:
+        """Tell an open step, and all inside it, to stop."""
+        frame = self.frame(path)
+        if frame.cancelled:
+            return
+        frame.cancelled = True
+        if self.is_call(path):
+            if not frame.timed_out:
+                self.record.commands.append(CancelStep(path))
+            return
+        if path in self.state.parked:
+            self.state.parked.remove(path)
+        frame.stopping = True
+        self.stop_inside(path)
+        self.later("stopped", path)
+
+    def stop_inside(self, path: str) -> None:
+        for inside in list(self.frame(path).open):
+            self.stop(inside)
+
+    def halt(self, path: str, error: RunError | None) -> None:
+        """Stop what is inside a block, and then fail it; without an error its pattern says how it ends."""
+        frame = self.frame(path)
+        frame.stopping, frame.error = True, error
+        self.stop_inside(path)
+        self.later("stopped", path)
+
+    def stopped(self, path: str) -> None:
+        """Something in a stopping step has ended: end it when nothing in it is open."""
+        frame = self.frame(path)
+        if not frame.stopping or frame.open:
+            return
+        if path == ROOT:
+            self.patterns.root_stopped(self)
+        elif frame.cancelled:
+            self.close(path, "cancelled")
+        elif frame.error is not None:
+            frame.stopping = False
+            self.fail(path, frame.error)
+        else:
+            frame.stopping = False
+            self.patterns.settled(self, path)
+
+    # Chains: here since whatever a step is, what catches its errors is one
+
+    def follow(self, path: str, group: str) -> None:
+        frame = self.frame(path)
+        frame.group, frame.position, frame.last = group, 0, None
+        self.later("next", path)
+
+
+class Patterns:
+    """What a turn asks of the patterns. One instance, in `studio.engine.scheduler`."""
+
+    def __init__(
+        self,
+        *,
+        actions: dict[str, Callable[[Turn, str], None]],
+        begin: Callable[[Turn, str, Json], None],
+        question: Callable[[Turn, str], RunAgent],
+        may_start: Callable[[Turn, str], bool],
+        child_over: Callable[[Turn, str, str, str, RunError | None], None],
+        settled: Callable[[Turn, str], None],
+        root_stopped: Callable[[Turn], None],
+        end: Callable[[Turn, RunStatus, Json, RunError | None], None],
+    ) -> None:
+        self.actions = actions
+        self.begin = begin
+        """Raises `UnusableError`."""
+        self.question = question
+        """Of a router, a manager or a worker."""
+        self.may_start = may_start
+        self.child_over = child_over
+        """The path of the block, of its child, the child's id in the plan, and the error that nothing caught."""
+        self.settled = settled
+        """All inside a block that had what it waited for has ended."""
+        self.root_stopped = root_stopped
+        self.end = end
