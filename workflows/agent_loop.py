@@ -1,5 +1,6 @@
 """The native agent: each model call is an activity of its own, so that a crash costs none of the calls before it."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -8,22 +9,24 @@ from temporalio import workflow
 from studio.contracts.activities import CompletionRequest, CompletionResult, Opening, RenderPromptRequest, StepContext
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent
-from studio.contracts.steps import AgentStep
+from studio.engine.state import RunAgent
 from workflows import calls, policies
 
 
-async def run_agent(
-    agent: ResolvedAgent, step: AgentStep, given: Json, context: Callable[[int], StepContext]
-) -> CompletionResult:
+async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[int], StepContext]) -> CompletionResult:
     """Render the agent's prompt, if it has one, and ask the model.
 
     `context` is asked anew for each call, since it carries the events that are to be published; it is told how many
     attempts of calls before it failed.
     Raises `ActivityError` when a call failed for good, `CancelledError` when the step was cancelled.
     """
-    spec = agent.spec
-    retry = policies.retry_policy(step.retry)
-    deadline = workflow.now() + step.timeout if step.timeout else None
+    spec, given = agent.spec, command.input
+    params = spec.params
+    if command.output_schema is not None:
+        form = {"name": "answer", "schema": command.output_schema}
+        params = params | {"response_format": {"type": "json_schema", "json_schema": form}}
+    retry = policies.retry_policy(command.retry)
+    deadline = workflow.now() + command.timeout if command.timeout else None
 
     def options() -> calls.CallOptions:
         # Not zero, which would mean no limit.
@@ -32,7 +35,7 @@ async def run_agent(
 
     if spec.prompt is None:
         opening = Opening(instructions=spec.instructions, message=spec.message, input=given)
-        request = CompletionRequest(step=context(0), opening=opening, model=spec.model, params=spec.params)
+        request = CompletionRequest(step=context(0), opening=opening, model=spec.model, params=params)
     else:
         rendered = await calls.render_prompt(
             RenderPromptRequest(step=context(0), prompt=spec.prompt, message=spec.message, input=given),
@@ -43,7 +46,21 @@ async def run_agent(
             step=context(rendered.attempt - 1),
             length=rendered.length,
             model=spec.model,
-            params=spec.params,
+            params=params,
             prompt=rendered.prompt,
         )
     return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")
+
+
+def parse_answer(text: str) -> Json:
+    """The first JSON object in an answer, whatever stands around it; the text when there is none."""
+    decoder = json.JSONDecoder()
+    start = text.find("{")
+    while start >= 0:
+        try:
+            return decoder.raw_decode(text, start)[0]
+        except ValueError:
+            start = text.find("{", start + 1)
+        except RecursionError:
+            break
+    return text

@@ -21,6 +21,7 @@ from studio.engine.scheduler import advance
 from studio.engine.state import (
     CancelRequested,
     CancelStep,
+    CancelTimer,
     CoreEvent,
     EndRun,
     Publish,
@@ -28,13 +29,17 @@ from studio.engine.state import (
     RunFacts,
     RunStarted,
     RunState,
+    StartTimer,
     StepCancelled,
     StepFailed,
     StepSucceeded,
+    Tick,
+    Ticked,
+    TimerFired,
     progress_of,
 )
 from workflows import calls
-from workflows.agent_loop import run_agent
+from workflows.agent_loop import parse_answer, run_agent
 
 SHOWN_STEPS = 30
 _MARKS = {"succeeded": "✓", "failed": "✗", "running": "▶", "skipped": "»", "cancelled": "◼"}
@@ -59,6 +64,8 @@ class Driver:
         """What the call under way of a step was given to publish."""
         self._starting: set[str] = set()
         """Steps whose task was made and has not yet run: its first call carries their start."""
+        self._timers: dict[str, asyncio.Task[None]] = {}
+        self._ticking: asyncio.Task[None] | None = None
         self._end: EndRun | None = None
 
     def progress(self) -> RunProgress:
@@ -91,6 +98,12 @@ class Driver:
                     self._tasks[command.path] = asyncio.create_task(self._run_agent(command))
                 case CancelStep():
                     self._cancel_step(command.path)
+                case StartTimer():
+                    self._timers[command.id] = asyncio.create_task(self._wait(command))
+                case CancelTimer():
+                    self._timers.pop(command.id).cancel()
+                case Tick():
+                    self._ticking = asyncio.create_task(self._tick())
                 case Publish():
                     self._outbox.append(command.event)
                 case EndRun():
@@ -103,16 +116,24 @@ class Driver:
             self._starting.discard(path)
             self._arrived.append(StepCancelled(workflow.now(), path))
 
+    async def _wait(self, command: StartTimer) -> None:
+        await asyncio.sleep(max((command.at - workflow.now()).total_seconds(), 0.001))
+        self._timers.pop(command.id, None)
+        self._arrived.append(TimerFired(workflow.now(), command.id))
+
+    async def _tick(self) -> None:
+        await asyncio.sleep(0.001)
+        self._arrived.append(Ticked(workflow.now()))
+
     async def _run_agent(self, command: RunAgent) -> None:
         """Whatever happens, an event tells the core: a step without an end would be a run without one."""
         self._starting.discard(command.path)
         try:
             agent = self._agent_of(command)
-            result = await run_agent(
-                agent, command.step, command.input, lambda failed: self._context(command, agent, failed)
-            )
+            result = await run_agent(agent, command, lambda failed: self._context(command, agent, failed))
+            output = result.text if command.output_schema is None else parse_answer(result.text)
             event: CoreEvent = StepSucceeded(
-                workflow.now(), command.path, result.text, result.attempt, result.usage, result.cost_usd
+                workflow.now(), command.path, output, result.attempt, result.usage, result.cost_usd
             )
             self._handed.pop(command.path, None)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
@@ -123,10 +144,9 @@ class Driver:
         self._arrived.append(event)
 
     def _agent_of(self, command: RunAgent) -> ResolvedAgent:
-        agent = command.step.agent
-        if isinstance(agent, str):
-            return self._definition.agents[agent]
-        return ResolvedAgent(name=command.step.id, spec=agent)
+        if isinstance(command.agent, str):
+            return self._definition.agents[command.agent]
+        return ResolvedAgent(name=command.name, spec=command.agent)
 
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
         self._handed[command.path] = self._take_outbox(command.path)
@@ -134,7 +154,7 @@ class Driver:
             run=self._request.context,
             path=command.path,
             agent=agent.name,
-            attempts_before=attempts_before,
+            attempts_before=command.attempts_before + attempts_before,
             events=self._handed[command.path],
         )
 

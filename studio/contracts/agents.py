@@ -59,10 +59,6 @@ class AgentSpec(Contract):
     instructions: str | None = None
     """Jinja2 template of the system message, over the step's input."""
     prompt: PromptRef | None = None
-    output_schema: JsonObject | None = None
-    """JSON Schema (2020-12): asked of the model as structured output and checked; the output is then the object."""
-    schema_retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """How often an answer that does not fit is asked again, with what was wrong about it."""
     message: str | None = None
     """Jinja2 template of the user message; default: the input when it is text, else its `message`, else its JSON."""
 

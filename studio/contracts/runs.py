@@ -15,10 +15,8 @@ RunStatus = Literal[
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
 StepKind = Literal[
     "agent",
-    "workflow",
     "transform",
     "wait",
-    "approval",
     "sequential",
     "parallel",
     "conditional",
@@ -75,7 +73,7 @@ class StepRun(Wire):
     errors: list[RunError] | None = None
     """What failed inside a parallel block that collects."""
     waiting: JsonObject | None = None
-    """While it waits: `for` (`approval`, `signal` or `timer`) and what that is about."""
+    """While it waits: `for` is `timer`, `until` when it ends."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""
@@ -178,7 +176,7 @@ class RunProgress(Wire):
     """Answer of the workflow's `progress` query."""
 
     status: RunStatus = "running"
-    """`running`, `waiting` or `paused`."""
+    """`running` or `waiting`."""
     steps: list[StepRun] = []
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None

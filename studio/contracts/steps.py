@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from studio.contracts.agents import AgentSpec, CallErrorType, Ref, RetryPolicy
-from studio.contracts.base import Contract, Identifier, Json, JsonObject, Name
+from studio.contracts.base import Contract, Identifier, Json, JsonObject
 from studio.contracts.durations import Duration
 
 ErrorType = Literal[
@@ -77,10 +77,8 @@ class GivenStep(StepBase):
 
 STEP_KEYS = (
     "agent",
-    "workflow",
     "transform",
     "wait",
-    "approval",
     "sequential",
     "parallel",
     "conditional",
@@ -130,24 +128,8 @@ AgentUse = Annotated[Annotated[Ref, Tag("<name>")] | Annotated[AgentSpec, Tag("<
 """By name, by id, or written inline."""
 
 
-class Cache(Contract):
-    """An earlier answer to the same question is used again until it is `ttl` old."""
-
-    ttl: Duration
-    key: Json = None
-    """An expression, or JSON with expressions inside. Without it the agent and the step's input."""
-
-
 class AgentStep(GivenStep):
     agent: AgentUse
-    heartbeat: Duration | None = None
-    """How long a worker may be silent before its call counts as lost and is tried again."""
-    cache: Cache | None = None
-
-
-class WorkflowStep(GivenStep):
-    workflow: Ref
-    """By name or by id; it runs as a child workflow."""
 
 
 class TransformStep(StepBase):
@@ -156,48 +138,21 @@ class TransformStep(StepBase):
 
 
 class Wait(Contract):
-    """For a time, until a moment, or for a signal, whose payload is the output."""
+    """For a time, or until a moment. The output is null."""
 
     duration: Annotated[Duration | None, Field(alias="for")] = None
     until: str | None = None
     """An expression that gives an RFC 3339 time, or such a time."""
-    signal: Name | None = None
-    timeout: Duration | None = None
-    """Of a signal: when none came until then, the step fails with `timeout`."""
 
     @model_validator(mode="after")
     def _one_form(self) -> "Wait":
-        if sum(field is not None for field in (self.duration, self.until, self.signal)) != 1:
-            raise ValueError("give for, until or signal, one of them")
-        if self.timeout is not None and self.signal is None:
-            raise ValueError("timeout goes with signal: for and until end by themselves")
+        if (self.duration is None) == (self.until is None):
+            raise ValueError("give for or until, one of them")
         return self
 
 
 class WaitStep(StepBase):
     wait: Wait
-
-
-class Approval(Contract):
-    """A person decides: the output is `{decision, comment, edit, actor}`, `decision` being `approve` or `reject`."""
-
-    message: str
-    """Shown to whoever decides; may hold expressions."""
-    timeout: Duration | None = None
-    on_timeout: Literal["reject", "approve"] | None = None
-    """What is decided when nobody does in time; without it the step fails with `timeout`."""
-    allow_edit: bool = False
-    """Whether the answer may carry a changed `input`."""
-
-    @model_validator(mode="after")
-    def _timeout_given(self) -> "Approval":
-        if self.on_timeout is not None and self.timeout is None:
-            raise ValueError("on_timeout needs a timeout")
-        return self
-
-
-class ApprovalStep(GivenStep):
-    approval: Approval
 
 
 class SequentialBlock(Contract):
@@ -399,10 +354,8 @@ class LoopStep(GivenStep):
 
 Step = Annotated[
     Annotated[AgentStep, Tag("<agent>")]
-    | Annotated[WorkflowStep, Tag("<workflow>")]
     | Annotated[TransformStep, Tag("<transform>")]
     | Annotated[WaitStep, Tag("<wait>")]
-    | Annotated[ApprovalStep, Tag("<approval>")]
     | Annotated[SequentialStep, Tag("<sequential>")]
     | Annotated[ParallelStep, Tag("<parallel>")]
     | Annotated[ConditionalStep, Tag("<conditional>")]
@@ -446,5 +399,5 @@ class Limits(Contract):
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     max_steps: Annotated[int | None, Field(ge=1)] = None
     """Steps that were started, blocks not counted."""
-    on_exceeded: Literal["pause", "fail"] = "pause"
-    """`pause`: no new step starts until somebody raises the limit and resumes the run."""
+    on_exceeded: Literal["fail"]
+    """The run fails with `limit_exceeded`."""

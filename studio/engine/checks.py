@@ -9,10 +9,25 @@ from typing import cast
 from studio.contracts.agents import AgentSpec
 from studio.contracts.base import Json
 from studio.contracts.definitions import WorkflowDefinition
-from studio.contracts.steps import AgentStep, AtLeast, ConditionalStep, LoopStep, ParallelStep, Step, TransformStep
-from studio.engine.plan import ROOT, Group, Loc, groups_of, kind_of, places, walk
+from studio.contracts.steps import (
+    AgentStep,
+    ConditionalStep,
+    GivenStep,
+    GraphStep,
+    HierarchicalStep,
+    LoopStep,
+    ParallelStep,
+    Step,
+    TimedJoin,
+    TransformStep,
+    WaitStep,
+    block_in,
+)
+from studio.engine.graph_checks import graph_errors, leads_to
+from studio.engine.plan import FINALLY, ROOT, Group, Loc, agent_places, groups_of, kind_of, places, step_groups, walk
 from studio.errors import FieldError, InvalidInput
 from studio.expressions import OPEN, Expression, ExpressionError, split_template
+from studio.json_schema import check_schema
 from studio.templates import compile_template
 
 IN_SCOPE = ("input", "steps", "run", "prev")
@@ -47,11 +62,15 @@ def check_workflow(workflow: WorkflowDefinition) -> list[FieldError]:
 
 def agent_references(workflow: WorkflowDefinition) -> list[tuple[list[str | int], str]]:
     """Every agent that a step names, with its place."""
-    return [
-        ([*loc, "agent"], step.agent)
-        for loc, step in walk(workflow.steps)
-        if isinstance(step, AgentStep) and isinstance(step.agent, str)
-    ]
+    found: list[tuple[list[str | int], str]] = []
+    for loc, step in walk(workflow):
+        if isinstance(step, AgentStep) and isinstance(step.agent, str):
+            found.append(([*loc, "agent"], step.agent))
+        block = block_in(step)
+        for place, use in agent_places(block) if block is not None else ():
+            if isinstance(use, str):
+                found.append(([*loc, kind_of(step), *place], use))
+    return found
 
 
 def workflow_graph(workflow: WorkflowDefinition) -> dict[str, list[dict[str, Json]]]:
@@ -76,7 +95,14 @@ def _draw(
         nodes.append({"id": path, "kind": kind_of(step), "label": step.name or step.id, "block": block, "agent": agent})
         for inner in groups_of(step):
             _draw(inner, (path, step), nodes, edges)
-    is_fan = holder is not None and isinstance(holder[1], ParallelStep) and "!" not in group.key
+    is_fan = (
+        holder is not None and isinstance(holder[1], ParallelStep) and "!" not in group.key and "~" not in group.key
+    )
+    if holder is not None and isinstance(holder[1], GraphStep) and group.key == holder[1].id:
+        for edge in holder[1].graph.edges:
+            label: dict[str, Json] = {} if edge.when is True else {"label": str(edge.when)}
+            edges.append({"from": f"{block}/{edge.source}", "to": f"{block}/{edge.target}", **label})
+        return
     if not is_fan:
         edges.extend({"from": before, "to": after} for before, after in pairwise(paths))
     if holder is None:
@@ -90,12 +116,16 @@ def _draw(
 
 def _edge_label(group: Group, step: Step) -> str | None:
     """Why a conditional block, or a step that failed, goes on with this group."""
+    if group.key.endswith("~"):
+        return "undo"
     if "!" in group.key and not isinstance(step.on_error, str):
         clause = step.on_error[int(group.key.rpartition("!")[2])]
         return f"on error: {clause.catch if isinstance(clause.catch, str) else ', '.join(clause.catch)}"
     if isinstance(step, ConditionalStep):
         choice = group.key.rpartition("?")[2]
-        return choice if choice == "else" else str(step.conditional.cases[int(choice)].when)
+        if choice == "else" or choice.startswith("="):
+            return choice.removeprefix("=")
+        return str((step.conditional.cases or [])[int(choice)].when)
     return None
 
 
@@ -106,7 +136,7 @@ class _EnoughError(Exception):
 class _Check:
     def __init__(self, workflow: WorkflowDefinition) -> None:
         self._workflow = workflow
-        self._ids = {step.id for _, step in walk(workflow.steps)}
+        self._ids = {step.id for _, step in walk(workflow)}
         self._listed = _listing(self._ids)
         self._suggestions = 0
         self._finished: set[str] = set()
@@ -114,10 +144,13 @@ class _Check:
         self._in_each: set[str] = set()
         """Steps of a `for_each` that is over: there are many of each."""
         self._names: tuple[str, ...] = IN_SCOPE
+        self._nodes: set[str] = set()
+        """Steps that are nodes of a graph."""
+        self._within: dict[str, set[str]] = {step.id: _ids_inside(step) for _, step in walk(workflow)}
         self._found: list[FieldError] = []
 
     def run(self) -> list[FieldError]:
-        count = sum(1 for _ in walk(self._workflow.steps))
+        count = sum(1 for _ in walk(self._workflow))
         if count > MAX_STEPS:
             message = f"{count} steps, those inside blocks counted; a workflow has at most {MAX_STEPS}"
             return [FieldError(loc=["steps"], msg=message, type="too_many_steps")]
@@ -125,18 +158,22 @@ class _Check:
             self._duplicates()
             self._finished = self._group(Group(ROOT, self._workflow.steps, ("steps",)), ())
             self._value(self._workflow.output, ("output",))
+            if self._workflow.finally_ is not None:
+                self._group(Group(FINALLY, self._workflow.finally_, ("finally",)), (), "error")
         return self._found
 
     def _duplicates(self) -> None:
         seen: set[str] = set()
-        for loc, step in walk(self._workflow.steps):
+        for loc, step in walk(self._workflow):
             if step.id in seen:
                 self._add(
                     (*loc, "id"), f"the id {step.id!r} is used twice; ids are unique in a workflow", "duplicate_id"
                 )
             seen.add(step.id)
 
-    def _group(self, group: Group, outer: Loc, *names: str, fan: bool = False) -> set[str]:
+    def _group(
+        self, group: Group, outer: Loc, *names: str, fan: bool = False, also: dict[str, set[str]] | None = None
+    ) -> set[str]:
         """Check the steps in their order; the branches of a fan see nothing of each other. Returns what may then have
         finished, and leaves the rest as it was.
         """
@@ -144,8 +181,12 @@ class _Check:
         self._names = (*around, *names)
         over = set(finished)
         for loc, step in places(group):
-            if fan:
+            if fan or also is not None:
                 self._finished = set(finished)
+            if also is not None:
+                self._nodes.add(step.id)
+                for before in also[step.id]:
+                    self._finished |= {before, *self._within.get(before, ())}
             self._step(step, (*outer, *loc))
             over |= self._finished
         self._names, self._finished = around, finished
@@ -153,18 +194,31 @@ class _Check:
 
     def _step(self, step: Step, loc: Loc) -> None:
         self._condition(step.when, (*loc, "when"), "when")
-        handlers = [group for group in groups_of(step) if "!" in group.key]
-        after = self._inside(step, [group for group in groups_of(step) if "!" not in group.key], loc)
+        self._node_fields(step, loc)
+        if isinstance(step, GivenStep):
+            self._value(step.input, (*loc, "input"))
+        own = step_groups(step)
+        handlers = [group for group in own if not group.key.endswith("~")]
+        after = self._inside(step, [group for group in groups_of(step) if group.key not in {g.key for g in own}], loc)
         self._finished |= after
         for group in handlers:
             after |= self._group(group, loc, "error")
         self._finished |= after | {step.id}
+        for group in own[len(handlers) :]:
+            self._group(group, loc)
+
+    def _node_fields(self, step: Step, loc: Loc) -> None:
+        for field in sorted({"join", "max_visits"} & step.model_fields_set):
+            if step.id not in self._nodes:
+                self._add((*loc, field), f"`{field}` is for the nodes of a graph", "not_a_node", "leave it out")
+        if step.output_schema is not None:
+            for error in check_schema(step.output_schema, [*loc, "output_schema"]):
+                self._append(error)
 
     def _inside(self, step: Step, groups: Sequence[Group], loc: Loc) -> set[str]:
         """What may have finished once the step is over, beside itself."""
         match step:
             case AgentStep():
-                self._value(step.input, (*loc, "input"))
                 if isinstance(step.agent, AgentSpec):
                     for error in check_agent(step.agent, (*loc, "agent")):
                         self._append(error)
@@ -175,16 +229,46 @@ class _Check:
             case ParallelStep():
                 return self._branches(step, groups, loc)
             case ConditionalStep():
-                for index, case in enumerate(step.conditional.cases):
+                if step.conditional.route is not None:
+                    self._value(step.conditional.route.input, (*loc, "conditional", "route", "input"))
+                self._inline_agents(step, loc)
+                for index, case in enumerate(step.conditional.cases or []):
                     self._condition(case.when, (*loc, "conditional", "cases", index, "when"), "when")
             case LoopStep():
                 return self._loop(step, groups, loc)
+            case GraphStep():
+                return self._graph(step, groups, loc)
+            case HierarchicalStep():
+                self._value(step.hierarchical.input, (*loc, "hierarchical", "input"))
+                self._inline_agents(step, loc)
+            case WaitStep():
+                self._value(step.wait.until, (*loc, "wait", "until"))
             case _:
                 pass
         after: set[str] = set()
         for group in groups:
             after |= self._group(group, loc)
         return after
+
+    def _inline_agents(self, step: Step, loc: Loc) -> None:
+        block = block_in(step)
+        for place, use in agent_places(block) if block is not None else ():
+            if isinstance(use, AgentSpec):
+                for error in check_agent(use, (*loc, kind_of(step), *place)):
+                    self._append(error)
+
+    def _graph(self, step: GraphStep, groups: Sequence[Group], loc: Loc) -> set[str]:
+        block, place = step.graph, (*loc, "graph")
+        found = graph_errors(block, place)
+        for error in found:
+            self._append(error)
+        inside = self._group(groups[0], loc, also=None if found else leads_to(block)) if not found else set[str]()
+        around, self._finished = self._finished, self._finished | inside
+        for index, edge in enumerate(block.edges):
+            self._condition(edge.when, (*place, "edges", index, "when"), "when")
+        self._value(block.output, (*place, "output"))
+        self._finished = around
+        return inside
 
     def _for_each(self, step: ParallelStep, groups: Sequence[Group], loc: Loc) -> set[str]:
         items: Json = step.parallel.for_each
@@ -202,7 +286,7 @@ class _Check:
     def _branches(self, step: ParallelStep, groups: Sequence[Group], loc: Loc) -> set[str]:
         block = step.parallel
         count = len(block.branches or [])
-        if isinstance(block.join, AtLeast) and block.join.at_least > count:
+        if isinstance(block.join, TimedJoin) and (block.join.at_least or 0) > count:
             message = f"the join waits for {block.join.at_least} branches and there are {count}"
             hint = f"write at_least: {count} or less"
             self._add((*loc, "parallel", "join", "at_least"), message, "join_never_met", hint)
@@ -290,6 +374,14 @@ class _Check:
         self._found.append(error)
         if len(self._found) >= MAX_FINDINGS:
             raise _EnoughError
+
+
+def _ids_inside(step: Step) -> set[str]:
+    return {inner.id for group in groups_of(step) for _, found in places(group) for inner in (found, *_steps(found))}
+
+
+def _steps(step: Step) -> list[Step]:
+    return [inner for group in groups_of(step) for _, found in places(group) for inner in (found, *_steps(found))]
 
 
 def _listing(ids: set[str]) -> str:

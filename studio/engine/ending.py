@@ -20,7 +20,6 @@ def end(turn: Turn, status: RunStatus, output: Json, error: RunError | None) -> 
             error = RunError(type=kind, message=f"output: {unusable.error.message}")
     turn.state.outcome = Outcome(status=status, output=output, error=error)
     turn.record.clear_timer("run", ROOT)
-    turn.state.paused = False
     scope: dict[str, Json] = {"error": None if error is None else error.model_dump()}
     turn.record.add_frame(ROOT, Frame(node=ROOT, scope=scope))
     turn.state.phase = "undoing"

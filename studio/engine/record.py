@@ -24,7 +24,7 @@ from studio.engine.state import (
     Team,
 )
 
-_CHANGED = ("steps", "frames", "rounds", "visits", "parked", "timers", "signals", "undo")
+_CHANGED = ("steps", "frames", "rounds", "visits", "timers", "undo")
 PartT = TypeVar("PartT", Fan, Mesh, Team)
 
 
@@ -80,7 +80,6 @@ class TurnRecord:
             self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + event.cost_usd
         self.state.steps[event.path] = held.model_copy(update=used)
         self.state.usage = self.state.usage.plus(event.usage)
-        self.state.steps.update({step.id: step for step in event.steps})
 
     def end_step(
         self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
@@ -95,7 +94,7 @@ class TurnRecord:
         data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
         if error is not None:
             data["error"] = error.model_dump()
-        if closed.kind in {"agent", "workflow"}:
+        if closed.kind == "agent":
             data |= {"usage": closed.usage.model_dump(), "cost_usd": _money(closed.cost_usd)}
         if status == "succeeded" or handled:
             data["output"] = output

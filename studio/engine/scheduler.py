@@ -6,10 +6,8 @@ be replayed, carried on and tested without a server. `docs/design/engine.md` say
 
 from typing import assert_never, cast
 
-from studio.contracts.base import Json
 from studio.contracts.runs import RunError
 from studio.contracts.steps import (
-    ApprovalStep,
     ConditionalBlock,
     GraphBlock,
     HierarchicalBlock,
@@ -23,18 +21,13 @@ from studio.engine import chains, ending, fans, graphs, teams, waits
 from studio.engine.plan import ROOT, Plan
 from studio.engine.scope import UnusableError
 from studio.engine.state import (
-    ApprovalDecided,
     CancelRequested,
     Command,
     CoreEvent,
     Frame,
-    LimitsChanged,
-    PauseRequested,
-    ResumeRequested,
     RunAgent,
     RunStarted,
     RunState,
-    SignalReceived,
     StepCancelled,
     StepFailed,
     StepSucceeded,
@@ -62,41 +55,23 @@ def _take(turn: Turn, event: CoreEvent) -> None:
                 _call_over(turn, event)
         case TimerFired():
             waits.fired(turn, event.id)
-        case SignalReceived():
-            waits.signalled(turn, event.name, event.payload)
-        case ApprovalDecided():
-            waits.decided(turn, event)
         case Ticked():
             pass  # what is left to do is done after every event
-        case _:
-            _control(turn, event)
-
-
-def _control(turn: Turn, event: CancelRequested | PauseRequested | ResumeRequested | LimitsChanged) -> None:
-    match event:
         case CancelRequested():
             if turn.state.phase == "running":
                 turn.stop(ROOT)
-        case PauseRequested():
-            if turn.state.phase == "running":
-                waits.pause(turn, "it was asked to pause")
-        case ResumeRequested():
-            waits.resume(turn)
-        case LimitsChanged():
-            waits.change_limits(turn, event.limits)
         case _:
             assert_never(event)
 
 
 def _start(turn: Turn) -> None:
-    turn.state.started_at = turn.at
     turn.record.publish("run.started", None, {"status": "running"})
     turn.record.add_frame(ROOT, Frame(node=ROOT))
     limits = turn.plan.definition.limits
     if limits is not None:
-        waits.change_limits(turn, limits)
+        waits.keep_limits(turn, limits)
     try:
-        _begin(turn, ROOT, None)
+        _begin(turn, ROOT)
     except UnusableError as unusable:
         turn.fail(ROOT, unusable.error)
 
@@ -116,7 +91,7 @@ def _call_over(turn: Turn, event: StepSucceeded | StepFailed | StepCancelled) ->
             turn.close(event.path, "cancelled")
 
 
-def _begin(turn: Turn, path: str, given: Json) -> None:
+def _begin(turn: Turn, path: str) -> None:
     node = turn.node(path)
     match node.body:
         case SequentialBlock():
@@ -132,10 +107,7 @@ def _begin(turn: Turn, path: str, given: Json) -> None:
         case LoopBlock():
             chains.begin_loop(turn, path)
         case None:
-            if isinstance(node.step, WaitStep):
-                waits.begin_wait(turn, path, node.step.wait)
-            else:
-                waits.begin_approval(turn, path, cast("ApprovalStep", node.step), given)
+            waits.begin(turn, path, cast("WaitStep", node.step).wait)
 
 
 def _question(turn: Turn, path: str) -> RunAgent:
@@ -174,7 +146,6 @@ _PATTERNS = Patterns(
         "plan": teams.begin_round,
         "delegate": teams.delegate,
         "stopped": Turn.stopped,
-        "unpark": Turn.start,
         "undo": ending.undo_next,
         "conclude": ending.conclude,
     },

@@ -114,8 +114,6 @@ class Frame(Wire):
     """Its explicit input, evaluated, alone in the list; empty without one."""
     before: list[str] = []
     """Of a graph's node: the paths of the visits that led to it, in the order of the edges."""
-    signal: str | None = None
-    """What it waits for."""
 
 
 class Undo(Wire):
@@ -145,7 +143,6 @@ class RunState(Wire):
     version: Literal[1] = 1
     run: RunFacts
     input: Json = None
-    started_at: Timestamp | None = None
     ended: bool = False
     steps: dict[str, StepRun] = {}
     frames: dict[str, Frame] = {}
@@ -157,14 +154,9 @@ class RunState(Wire):
     calls: int = 0
     """Steps that were started, blocks not counted: what `max_steps` limits."""
     limits: Limits | None = None
-    """As the definition says, or as they were changed since."""
-    paused: bool = False
-    parked: list[str] = []
-    """The paths of steps that wait for the run to be resumed, in the order in which they were reached."""
+    """As the definition says."""
     timers: dict[str, Timestamp] = {}
     """`KIND:PATH` of every open timer, with when it fires."""
-    signals: dict[str, list[Json]] = {}
-    """Payloads of signals that nobody has waited for yet, the oldest first."""
     undo: list[Undo] = []
     """In the order in which the steps ended."""
     phase: Literal["running", "undoing", "finally"] = "running"
@@ -186,8 +178,6 @@ class StepSucceeded:
     attempt: int = 1
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
-    steps: tuple[StepRun, ...] = ()
-    """Of a child workflow, by their paths in this run."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +188,6 @@ class StepFailed:
     attempt: int = 1
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
-    steps: tuple[StepRun, ...] = ()
-    """Of a child workflow, by their paths in this run."""
 
 
 @dataclass(frozen=True)
@@ -214,45 +202,9 @@ class CancelRequested:
 
 
 @dataclass(frozen=True)
-class PauseRequested:
-    at: datetime
-
-
-@dataclass(frozen=True)
-class ResumeRequested:
-    at: datetime
-
-
-@dataclass(frozen=True)
-class LimitsChanged:
-    """The run's limits from now on; they are looked at again when it is resumed."""
-
-    at: datetime
-    limits: Limits
-
-
-@dataclass(frozen=True)
 class TimerFired:
     at: datetime
     id: str
-
-
-@dataclass(frozen=True)
-class SignalReceived:
-    at: datetime
-    name: str
-    payload: Json = None
-
-
-@dataclass(frozen=True)
-class ApprovalDecided:
-    at: datetime
-    path: str
-    decision: Literal["approve", "reject"]
-    comment: str | None = None
-    edit: Json = None
-    """What the step's `input` was changed to, when `allow_edit` says that it may be."""
-    actor: str = "anonymous"
 
 
 @dataclass(frozen=True)
@@ -262,26 +214,7 @@ class Ticked:
     at: datetime
 
 
-CoreEvent = (
-    RunStarted
-    | StepSucceeded
-    | StepFailed
-    | StepCancelled
-    | CancelRequested
-    | PauseRequested
-    | ResumeRequested
-    | LimitsChanged
-    | TimerFired
-    | SignalReceived
-    | ApprovalDecided
-    | Ticked
-)
-
-
-class CacheUse(Wire):
-    key: Json
-    """With the agent what an earlier answer must have been given to."""
-    ttl: Duration
+CoreEvent = RunStarted | StepSucceeded | StepFailed | StepCancelled | CancelRequested | TimerFired | Ticked
 
 
 class RunAgent(Wire):
@@ -293,23 +226,13 @@ class RunAgent(Wire):
     agent: AgentUse
     input: Json = None
     timeout: Duration | None = None
-    heartbeat: Duration | None = None
     retry: RetryPolicy | None = None
     output_schema: JsonObject | None = None
     """Asked of the model as structured output; goes before the agent's own."""
     lenient: bool = False
     """Whether an answer that is no JSON, or does not fit, is taken as the text that it is."""
-    cache: CacheUse | None = None
     attempts_before: int = 0
     """Attempts of the step that an earlier attempt of a block around it made."""
-
-
-class RunChild(Wire):
-    """Run another workflow for the step at `path`; the same must follow."""
-
-    path: str
-    workflow: str
-    input: Json = None
 
 
 @dataclass(frozen=True)
@@ -353,7 +276,7 @@ class EndRun:
     error: RunError | None = None
 
 
-Command = RunAgent | RunChild | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
+Command = RunAgent | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
 
 
 def progress_of(state: RunState) -> RunProgress:
@@ -364,8 +287,6 @@ def progress_of(state: RunState) -> RunProgress:
 
 
 def _status(state: RunState) -> RunStatus:
-    """`waiting` when all that goes on waits for a person, a signal or a moment."""
-    if state.paused:
-        return "paused"
+    """`waiting` when all that goes on waits for a moment."""
     leaves = [state.steps[path].status for path, frame in state.frames.items() if path and not frame.open]
     return "waiting" if leaves and all(status == "waiting" for status in leaves) else "running"

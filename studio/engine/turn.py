@@ -11,12 +11,12 @@ from datetime import datetime
 
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, StepRun, is_inside
-from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep, WorkflowStep
+from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names
-from studio.engine.state import CacheUse, CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
+from studio.engine.state import CancelStep, CoreEvent, Frame, RunAgent, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
 
@@ -66,12 +66,12 @@ class Turn:
         return self.plan.nodes[self.state.frames[path].node]
 
     def is_call(self, path: str) -> bool:
-        """Whether an activity or a child workflow is under way for the step at `path`."""
+        """Whether activities are under way for the step at `path`."""
         frame = self.state.frames.get(path)
         if frame is None or frame.handling or frame.retrying or path == ROOT:
             return False
         step = self.state.steps[path]
-        return step.kind in {"agent", "workflow"} and step.status == "running"
+        return step.kind == "agent" and step.status == "running"
 
     def evaluate(self, path: str, value: Json) -> Json:
         """Raises `UnusableError`."""
@@ -128,7 +128,7 @@ class Turn:
         return path
 
     def start(self, path: str) -> None:
-        """Begin a step whose `when` holds, unless the run is paused or has used up what it may."""
+        """Begin a step whose `when` holds, unless the run has used up what it may."""
         run = self.state.steps[path]
         if not self.patterns.may_start(self, path):
             return
@@ -163,12 +163,10 @@ class Turn:
             match node.step:
                 case AgentStep():
                     self.record.commands.append(self._call(path, node.step, node, given))
-                case WorkflowStep():
-                    self.record.commands.append(RunChild(path=path, workflow=node.step.workflow, input=given))
                 case TransformStep():
                     self.succeed(path, self.evaluate(path, node.step.transform), checked=True)
                 case _:
-                    self.patterns.begin(self, path, given)
+                    self.patterns.begin(self, path)
         except UnusableError as unusable:
             self.fail(path, unusable.error)
 
@@ -176,20 +174,14 @@ class Turn:
         before = self.state.steps[path].attempt - 1
         if "." in self.state.frames[path].node:
             return self.patterns.question(self, path).model_copy(update={"attempts_before": before})
-        cache = None
-        if step.cache is not None:
-            key = given if step.cache.key is None else self.evaluate(path, step.cache.key)
-            cache = CacheUse(key=key, ttl=step.cache.ttl)
         return RunAgent(
             path=path,
             name=node.agent or step.id,
             agent=step.agent,
             input=given,
             timeout=step.timeout,
-            heartbeat=step.heartbeat,
             retry=step.retry,
             output_schema=step.output_schema,
-            cache=cache,
             attempts_before=before,
         )
 
@@ -272,7 +264,7 @@ class Turn:
         self.begin(path, given)
 
     def _clear(self, path: str, frame: Frame, keep: Sequence[str] = ()) -> None:
-        frame.stopping, frame.error, frame.signal, frame.routing = False, None, None, False
+        frame.stopping, frame.error, frame.routing = False, None, False
         frame.fan, frame.mesh, frame.team, frame.group, frame.last = None, None, None, None, None
         for kind in TIMERS:
             if kind not in keep:
@@ -316,8 +308,6 @@ class Turn:
             if not frame.timed_out:
                 self.record.commands.append(CancelStep(path))
             return
-        if path in self.state.parked:
-            self.state.parked.remove(path)
         frame.stopping = True
         self.stop_inside(path)
         self.later("stopped", path)
@@ -364,7 +354,7 @@ class Patterns:
         self,
         *,
         actions: dict[str, Callable[[Turn, str], None]],
-        begin: Callable[[Turn, str, Json], None],
+        begin: Callable[[Turn, str], None],
         question: Callable[[Turn, str], RunAgent],
         may_start: Callable[[Turn, str], bool],
         child_over: Callable[[Turn, str, str, str, RunError | None], None],

@@ -1,37 +1,29 @@
-"""Steps that wait for a moment, a signal or a person; and what the run's own timers, pauses and limits do."""
+"""Steps that wait for a moment; and what timers and the run's limits do."""
 
-import hashlib
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-import orjson
-
-from studio.contracts.base import Json, JsonObject, format_timestamp, to_utc
+from studio.contracts.base import JsonObject, format_timestamp, to_utc
 from studio.contracts.runs import BLOCK_KINDS, RunError
-from studio.contracts.steps import ApprovalStep, Limits, Wait, WaitStep
+from studio.contracts.steps import Limits, Wait
 from studio.engine import fans
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
-from studio.engine.state import ApprovalDecided, CancelStep, RunState
+from studio.engine.state import CancelStep, RunState
 from studio.engine.turn import Turn
 
 
-def begin_wait(turn: Turn, path: str, wait: Wait) -> None:
+def begin(turn: Turn, path: str, wait: Wait) -> None:
     """Raises `UnusableError`."""
-    if wait.signal is not None:
-        waiting = turn.state.signals.get(wait.signal)
-        if waiting:
-            turn.state.signals[wait.signal] = waiting[1:]
-            turn.succeed(path, waiting[0])
-            return
-        turn.frame(path).signal = wait.signal
-        _wait(turn, path, {"for": "signal", "name": wait.signal}, wait.timeout)
-        return
-    until = wait.duration if wait.duration is not None else _moment(turn, path, wait.until) - turn.at
-    if until <= timedelta(0):
+    until = turn.at + wait.duration if wait.duration is not None else _moment(turn, path, wait.until)
+    if until <= turn.at:
         turn.succeed(path, None)
-    else:
-        _wait(turn, path, {"for": "timer"}, until)
+        return
+    turn.record.set_timer("wait", path, until)
+    data: JsonObject = {"for": "timer", "until": format_timestamp(until)}
+    held = turn.state.steps[path]
+    turn.state.steps[path] = held.model_copy(update={"status": "waiting", "waiting": data})
+    turn.record.publish("step.waiting", path, data, held.attempt)
 
 
 def _moment(turn: Turn, path: str, until: str | None) -> datetime:
@@ -41,48 +33,6 @@ def _moment(turn: Turn, path: str, until: str | None) -> datetime:
     except (TypeError, ValueError):
         message = f"`until` must give an RFC 3339 time such as 2030-01-31T09:00:00Z, not {value!r}"
         raise UnusableError("expression_error", message[:300]) from None
-
-
-def _wait(turn: Turn, path: str, data: JsonObject, duration: timedelta | None) -> None:
-    if duration is not None:
-        turn.record.set_timer("wait", path, turn.at + duration)
-        data = data | {"until": format_timestamp(turn.at + duration)}
-    held = turn.state.steps[path]
-    turn.state.steps[path] = held.model_copy(update={"status": "waiting", "waiting": data})
-    turn.record.publish("step.waiting", path, data, held.attempt)
-
-
-def begin_approval(turn: Turn, path: str, step: ApprovalStep, given: Json) -> None:
-    """Raises `UnusableError`."""
-    shown = {"message": turn.evaluate(path, step.approval.message), "input": given}
-    digest = hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    data: JsonObject = {"for": "approval", **shown, "allow_edit": step.approval.allow_edit, "hash": digest}
-    _wait(turn, path, data, step.approval.timeout)
-
-
-def decided(turn: Turn, event: ApprovalDecided) -> None:
-    frame = turn.state.frames.get(event.path)
-    if frame is None or turn.state.steps[event.path].status != "waiting":
-        return
-    step = turn.node(event.path).step
-    if isinstance(step, ApprovalStep):
-        edit = event.edit if step.approval.allow_edit else None
-        _answer(turn, event.path, event.decision, event.comment, edit, event.actor)
-
-
-def _answer(turn: Turn, path: str, decision: str, comment: str | None, edit: Json, actor: str) -> None:
-    shown = (turn.state.steps[path].waiting or {}).get("input")
-    output: JsonObject = {"decision": decision, "comment": comment, "edit": edit, "actor": actor}
-    turn.succeed(path, output | {"input": shown if edit is None else edit})
-
-
-def signalled(turn: Turn, name: str, payload: Json) -> None:
-    """The step that has waited longest gets it; without one it is kept for the next that asks."""
-    path = next((path for path, frame in turn.state.frames.items() if frame.signal == name), None)
-    if path is None:
-        turn.state.signals[name] = [*turn.state.signals.get(name, []), payload]
-    else:
-        turn.succeed(path, payload)
 
 
 def fired(turn: Turn, timer: str) -> None:
@@ -99,20 +49,9 @@ def fired(turn: Turn, timer: str) -> None:
         case "join":
             fans.join_timed_out(turn, path)
         case "wait":
-            _waited(turn, path)
+            turn.succeed(path, None)
         case _:
             _step_timed_out(turn, path)
-
-
-def _waited(turn: Turn, path: str) -> None:
-    step = turn.node(path).step
-    if isinstance(step, ApprovalStep) and step.approval.on_timeout is not None:
-        _answer(turn, path, step.approval.on_timeout, None, None, "timeout")
-    elif isinstance(step, WaitStep) and step.wait.signal is None:
-        turn.succeed(path, None)
-    else:
-        awaited = "decision" if isinstance(step, ApprovalStep) else "signal"
-        turn.fail(path, RunError(type="timeout", message=f"No {awaited} came in time."))
 
 
 def _step_timed_out(turn: Turn, path: str) -> None:
@@ -127,7 +66,6 @@ def _step_timed_out(turn: Turn, path: str) -> None:
     elif frame.open:
         turn.halt(path, error)
     else:
-        turn.state.parked = [parked for parked in turn.state.parked if parked != path]
         frame.retrying = False
         turn.fail(path, error)
 
@@ -140,49 +78,22 @@ def _run_timed_out(turn: Turn) -> None:
         turn.halt(ROOT, RunError(type="timeout", message=f"The run did not end within its timeout, {limit}."))
 
 
-# Pauses and limits
-
-
-def pause(turn: Turn, reason: str) -> None:
-    if not turn.state.paused:
-        turn.state.paused = True
-        turn.record.publish("run.paused", None, {"status": "paused", "reason": reason})
-
-
-def resume(turn: Turn) -> None:
-    if turn.state.paused:
-        turn.state.paused = False
-        turn.record.publish("run.resumed", None, {"status": "running"})
-        for path in turn.state.parked:
-            turn.later("unpark", path)
-        turn.state.parked = []
-
-
-def change_limits(turn: Turn, limits: Limits) -> None:
+def keep_limits(turn: Turn, limits: Limits) -> None:
     turn.state.limits = limits
-    turn.record.clear_timer("run", ROOT)
-    if limits.timeout is not None and turn.state.started_at is not None and turn.state.phase == "running":
-        turn.record.set_timer("run", ROOT, turn.state.started_at + limits.timeout)
+    if limits.timeout is not None:
+        turn.record.set_timer("run", ROOT, turn.at + limits.timeout)
 
 
 def may_start(turn: Turn, path: str) -> bool:
-    """Whether a step may start now; else it is parked, or the run ends. Undoing and `finally` always may."""
-    if turn.state.phase != "running":
+    """Whether a step may start; else the run ends. Undoing and `finally` always may."""
+    exceeded = _exceeded(turn.state, turn.state.steps[path].kind) if turn.state.phase == "running" else None
+    if exceeded is None:
         return True
-    exceeded = _exceeded(turn.state, turn.state.steps[path].kind)
-    limits = turn.state.limits
-    if exceeded is not None and limits is not None and limits.on_exceeded == "fail":
-        turn.frame(path).cancelled = True
-        turn.close(path, "cancelled")
-        if not turn.frame(ROOT).stopping:
-            turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {exceeded}."))
-        return False
-    if exceeded is not None:
-        pause(turn, exceeded)
-    if turn.state.paused:
-        turn.state.parked = [*turn.state.parked, path]
-        return False
-    return True
+    turn.frame(path).cancelled = True
+    turn.close(path, "cancelled")
+    if not turn.frame(ROOT).stopping:
+        turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {exceeded}."))
+    return False
 
 
 def _exceeded(state: RunState, kind: str) -> str | None:
@@ -191,7 +102,7 @@ def _exceeded(state: RunState, kind: str) -> str | None:
         return None
     if limits.max_steps is not None and state.calls >= limits.max_steps:
         return f"max_steps, {limits.max_steps}"
-    if kind not in {"agent", "workflow"}:
+    if kind != "agent":
         return None
     if limits.max_tokens is not None and state.usage.total_tokens >= limits.max_tokens:
         return f"max_tokens, {limits.max_tokens}"
