@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import cast
 
 from studio.contracts.agents import AgentSpec
@@ -71,62 +70,6 @@ def agent_references(workflow: WorkflowDefinition) -> list[tuple[list[str | int]
             if isinstance(use, str):
                 found.append(([*loc, kind_of(step), *place], use))
     return found
-
-
-def workflow_graph(workflow: WorkflowDefinition) -> dict[str, list[dict[str, Json]]]:
-    """Nodes (with the block that holds them) and edges, for drawing. Ids are step paths.
-
-    An edge leads from step to step in a chain, from a conditional block to each of its cases, from a loop's last step
-    back to its first, and from a step to what catches its errors; the branches of a parallel block have none.
-    """
-    nodes: list[dict[str, Json]] = []
-    edges: list[dict[str, Json]] = []
-    _draw(Group(ROOT, workflow.steps, ("steps",)), None, nodes, edges)
-    return {"nodes": nodes, "edges": edges}
-
-
-def _draw(
-    group: Group, holder: tuple[str, Step] | None, nodes: list[dict[str, Json]], edges: list[dict[str, Json]]
-) -> None:
-    block = holder[0] if holder else None
-    paths = [f"{block}/{step.id}" if block else step.id for step in group.steps]
-    for path, step in zip(paths, group.steps, strict=True):
-        agent = step.agent if isinstance(step, AgentStep) and isinstance(step.agent, str) else None
-        nodes.append({"id": path, "kind": kind_of(step), "label": step.name or step.id, "block": block, "agent": agent})
-        for inner in groups_of(step):
-            _draw(inner, (path, step), nodes, edges)
-    is_fan = (
-        holder is not None and isinstance(holder[1], ParallelStep) and "!" not in group.key and "~" not in group.key
-    )
-    if holder is not None and isinstance(holder[1], GraphStep) and group.key == holder[1].id:
-        for edge in holder[1].graph.edges:
-            label: dict[str, Json] = {} if edge.when is True else {"label": str(edge.when)}
-            edges.append({"from": f"{block}/{edge.source}", "to": f"{block}/{edge.target}", **label})
-        return
-    if not is_fan:
-        edges.extend({"from": before, "to": after} for before, after in pairwise(paths))
-    if holder is None:
-        return
-    label = _edge_label(group, holder[1])
-    if label is not None:
-        edges.append({"from": holder[0], "to": paths[0], "label": label})
-    elif isinstance(holder[1], LoopStep):
-        edges.append({"from": paths[-1], "to": paths[0], "label": "again"})
-
-
-def _edge_label(group: Group, step: Step) -> str | None:
-    """Why a conditional block, or a step that failed, goes on with this group."""
-    if group.key.endswith("~"):
-        return "undo"
-    if "!" in group.key and not isinstance(step.on_error, str):
-        clause = step.on_error[int(group.key.rpartition("!")[2])]
-        return f"on error: {clause.catch if isinstance(clause.catch, str) else ', '.join(clause.catch)}"
-    if isinstance(step, ConditionalStep):
-        choice = group.key.rpartition("?")[2]
-        if choice == "else" or choice.startswith("="):
-            return choice.removeprefix("=")
-        return str((step.conditional.cases or [])[int(choice)].when)
-    return None
 
 
 class _EnoughError(Exception):
@@ -218,37 +161,45 @@ class _Check:
     def _inside(self, step: Step, groups: Sequence[Group], loc: Loc) -> set[str]:
         """What may have finished once the step is over, beside itself."""
         match step:
-            case AgentStep():
-                if isinstance(step.agent, AgentSpec):
-                    for error in check_agent(step.agent, (*loc, "agent")):
-                        self._append(error)
-            case TransformStep():
-                self._value(step.transform, (*loc, "transform"))
             case ParallelStep() if step.parallel.branches is None:
                 return self._for_each(step, groups, loc)
             case ParallelStep():
                 return self._branches(step, groups, loc)
-            case ConditionalStep():
-                if step.conditional.route is not None:
-                    self._value(step.conditional.route.input, (*loc, "conditional", "route", "input"))
-                self._inline_agents(step, loc)
-                for index, case in enumerate(step.conditional.cases or []):
-                    self._condition(case.when, (*loc, "conditional", "cases", index, "when"), "when")
             case LoopStep():
                 return self._loop(step, groups, loc)
             case GraphStep():
                 return self._graph(step, groups, loc)
-            case HierarchicalStep():
-                self._value(step.hierarchical.input, (*loc, "hierarchical", "input"))
-                self._inline_agents(step, loc)
-            case WaitStep():
-                self._value(step.wait.until, (*loc, "wait", "until"))
+            case ConditionalStep():
+                self._choice(step, loc)
             case _:
-                pass
+                self._leaf(step, loc)
         after: set[str] = set()
         for group in groups:
             after |= self._group(group, loc)
         return after
+
+    def _leaf(self, step: Step, loc: Loc) -> None:
+        match step:
+            case AgentStep() if isinstance(step.agent, AgentSpec):
+                for error in check_agent(step.agent, (*loc, "agent")):
+                    self._append(error)
+            case TransformStep():
+                self._value(step.transform, (*loc, "transform"))
+            case WaitStep():
+                self._value(step.wait.until, (*loc, "wait", "until"))
+            case HierarchicalStep():
+                self._value(step.hierarchical.input, (*loc, "hierarchical", "input"))
+                self._inline_agents(step, loc)
+            case _:
+                pass
+
+    def _choice(self, step: ConditionalStep, loc: Loc) -> None:
+        block = step.conditional
+        if block.route is not None:
+            self._value(block.route.input, (*loc, "conditional", "route", "input"))
+            self._inline_agents(step, loc)
+        for index, case in enumerate(block.cases or []):
+            self._condition(case.when, (*loc, "conditional", "cases", index, "when"), "when")
 
     def _inline_agents(self, step: Step, loc: Loc) -> None:
         block = block_in(step)

@@ -106,3 +106,49 @@ class TestOnError:
             [agent("ask", "bad", on_error=catches), {"id": "b", "transform": "${{ prev.output }}"}]
         )
         assert await handle.result() == "sorry: invalid_request"
+
+
+class TestNewPatterns:
+    async def test_a_graph_waits_undoes_and_cleans_up(self, engine: Engine) -> None:
+        engine.upstream.when("broken", Reply(status=400, error={"error": {"message": "no"}}))
+        nodes: list[JsonObject] = [
+            {"id": "first", "transform": 1, "compensate": {"id": "undo", "transform": "${{ steps.first.output }}"}},
+            {"id": "pause", "wait": {"for": "200ms"}},
+            agent("bad", "broken"),
+        ]
+        edges = [{"from": "first", "to": "pause"}, {"from": "pause", "to": "bad"}]
+        steps: list[JsonObject] = [{"id": "g", "graph": {"nodes": nodes, "edges": edges}}]
+        handle = await engine.start(steps, **{"finally": [{"id": "last", "transform": "cleaned"}]})
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        run = await engine.run(handle.id)
+        assert run.status == "failed"
+        assert {step.id: step.output for step in run.steps if step.status == "succeeded"} == {
+            "g/first": 1,
+            "g/pause": None,
+            "g/first/undo": 1,
+            "last": "cleaned",
+        }
+
+    async def test_a_team_and_a_route_read_the_models_json(self, engine: Engine) -> None:
+        engine.upstream.when("Task: plan", Reply(text='Here: {"delegate": [{"worker": "reader", "task": "read"}]}'))
+        engine.upstream.when("seen", Reply(text='{"answer": "left"}'))
+        engine.upstream.when("read", Reply(text="seen"))
+        engine.upstream.when("Choose exactly one", Reply(text='{"choice": "left"}'))
+        team: JsonObject = {"manager": {}, "workers": [{"name": "reader", "agent": {}}], "input": "plan"}
+        choices = {
+            "left": {"steps": [{"id": "l", "transform": "L"}]},
+            "right": {"steps": [{"id": "r", "transform": 1}]},
+        }
+        route: JsonObject = {"agent": {}, "choices": choices}
+        handle = await engine.start([{"id": "t", "hierarchical": team}, {"id": "c", "conditional": {"route": route}}])
+        run_output = await handle.result()
+        assert run_output == "L"
+
+    async def test_a_block_that_takes_too_long_closes_its_calls(self, engine: Engine) -> None:
+        engine.upstream.when("slow", Reply(text="late", hold_after=0))
+        block: JsonObject = {"id": "b", "timeout": "500ms", "on_error": "continue"}
+        handle = await engine.start([block | {"sequential": {"steps": [agent("a", "slow")]}}])
+        assert await handle.result() is None
+        run = await engine.run(handle.id)
+        assert {step.id: step.status for step in run.steps} == {"b": "failed", "b/a": "cancelled"}

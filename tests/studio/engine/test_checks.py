@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import WorkflowDefinition
-from studio.engine.checks import agent_references, check_workflow, workflow_graph
+from studio.engine.checks import agent_references, check_workflow
+from studio.engine.drawing import workflow_graph
 
 
 def workflow(*steps: JsonObject, **fields: object) -> WorkflowDefinition:
