@@ -1,5 +1,3 @@
-from studio.engine.drawing import workflow_graph
-
 """Apply, validate and export: many documents at once, all or nothing."""
 
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
 from studio.contracts.resources import AppliedDocument, ApplyReport, DocumentKind, Finding, Graph, ValidationReport
 from studio.db.engine import Database, ReadSession, WriteSession
 from studio.db.tables import DefinitionRow
+from studio.engine.drawing import workflow_graph
 from studio.errors import FieldError, InvalidInput
 from studio.store import definitions as store
 

@@ -374,18 +374,10 @@ Block = SequentialBlock | ParallelBlock | ConditionalBlock | GraphBlock | Hierar
 def block_in(step: StepBase) -> Block | None:
     """The block that a step is, or None."""
     match step:
-        case SequentialStep():
-            return step.sequential
-        case ParallelStep():
-            return step.parallel
-        case ConditionalStep():
-            return step.conditional
-        case GraphStep():
-            return step.graph
-        case HierarchicalStep():
-            return step.hierarchical
-        case LoopStep():
-            return step.loop
+        case SequentialStep(sequential=block) | ParallelStep(parallel=block) | ConditionalStep(conditional=block):
+            return block
+        case GraphStep(graph=block) | HierarchicalStep(hierarchical=block) | LoopStep(loop=block):
+            return block
         case _:
             return None
 

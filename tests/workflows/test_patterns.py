@@ -118,7 +118,8 @@ class TestNewPatterns:
         ]
         edges = [{"from": "first", "to": "pause"}, {"from": "pause", "to": "bad"}]
         steps: list[JsonObject] = [{"id": "g", "graph": {"nodes": nodes, "edges": edges}}]
-        handle = await engine.start(steps, **{"finally": [{"id": "last", "transform": "cleaned"}]})
+        fields: JsonObject = {"finally": [{"id": "last", "transform": "cleaned"}]}
+        handle = await engine.start(steps, **fields)
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         run = await engine.run(handle.id)
@@ -142,8 +143,7 @@ class TestNewPatterns:
         }
         route: JsonObject = {"agent": {}, "choices": choices}
         handle = await engine.start([{"id": "t", "hierarchical": team}, {"id": "c", "conditional": {"route": route}}])
-        run_output = await handle.result()
-        assert run_output == "L"
+        assert await handle.result() == "LEFT"
 
     async def test_a_block_that_takes_too_long_closes_its_calls(self, engine: Engine) -> None:
         engine.upstream.when("slow", Reply(text="late", hold_after=0))

@@ -153,13 +153,9 @@ class TestTeam:
         assert run.ends[0].error.type == "limit_exceeded"
 
 
-ROUTE: JsonObject = {
-    "agent": {},
-    "choices": {
-        "left": {"steps": [{"id": "l", "transform": "L"}]},
-        "right": {"steps": [{"id": "r", "transform": "R"}]},
-    },
-}
+LEFT: JsonObject = {"steps": [{"id": "l", "transform": "L"}]}
+RIGHT: JsonObject = {"steps": [{"id": "r", "transform": "R"}]}
+ROUTE: JsonObject = {"agent": {}, "choices": {"left": LEFT, "right": RIGHT}}
 
 
 class TestRoute:
