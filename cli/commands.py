@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    for name, command in {"apply": apply, "export": export, "validate": validate}.items():
+    for name, command in {"apply": apply, "export": export, "validate": validate, "graph": graph}.items():
         app.command(name, rich_help_panel=DEFINITIONS)(command)
     for name, command in {"run": run, "runs": runs, "get": get, "events": events, "cancel": cancel}.items():
         app.command(name, rich_help_panel=RUNS)(command)
@@ -94,6 +94,20 @@ def validate(
     from cli import definitions
 
     definitions.validate(paths, as_json=as_json)
+
+
+def graph(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file that holds a workflow.", exists=True)],
+    name: Annotated[str | None, typer.Option("--name", help="Which one, if the file holds several.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a workflow as a Mermaid flowchart. Needs no running stack.
+
+    Example: studio graph examples/research-brief.yaml > research-brief.mmd
+    """
+    from cli import definitions
+
+    definitions.graph(path, name=name, as_json=as_json)
 
 
 def run(

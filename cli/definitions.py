@@ -1,20 +1,28 @@
-"""What `studio apply`, `export` and `validate` do."""
+"""What `studio apply`, `export`, `validate` and `graph` do."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import typer
+from pydantic import ValidationError
 from rich.text import Text
 
 from cli.files import FilesRejected, Place, Sources, read_sources
+from cli.mermaid import mermaid
 from cli.output import count_text, err, out, plain, print_json, safe
 from cli.remote import FAILED, with_api
 from studio.clients.api import ApiClient
-from studio.contracts.resources import ApplyReport
+from studio.contracts.base import JsonObject
+from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.resources import ApplyReport, Graph
 from studio.documents import load_documents
+from studio.engine.checks import check_workflow
+from studio.engine.drawing import workflow_graph
 from studio.errors import InvalidInput
+from studio.web.problems import field_errors
 
 _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
 
@@ -48,6 +56,47 @@ def validate(paths: Sequence[Path], *, as_json: bool) -> None:
     else:
         documents, files = count_text(len(sources.values), "document"), count_text(len(sources.files), "file")
         out().print(Text.assemble(("valid", "green"), f": {documents} in {files}"))
+
+
+def graph(path: Path, *, name: str | None, as_json: bool) -> None:
+    with rejections_reported(as_json=as_json):
+        sources = read_sources([path])
+        workflow = _read_workflow(sources, _only_workflow(sources, path, name))
+    drawn = Graph.model_validate(workflow_graph(workflow))
+    if as_json:
+        print_json(drawn)
+    else:
+        typer.echo(mermaid(drawn), nl=False)
+
+
+def _only_workflow(sources: Sources, path: Path, name: str | None) -> int:
+    """The place among the documents of the workflow called `name`, or of the only one."""
+    documents = [cast("JsonObject", value) if isinstance(value, dict) else {} for value in sources.values]
+    workflows = {
+        index: str(found.get("name")) for index, found in enumerate(documents) if found.get("kind") == "workflow"
+    }
+    chosen = [index for index, found in workflows.items() if name in {None, found}]
+    if not chosen:
+        raise typer.BadParameter(f"{path} holds no workflow{f' {name!r}' if name else ''}.", param_hint="PATH")
+    if len(chosen) > 1:
+        names = ", ".join(workflows.values())
+        raise typer.BadParameter(
+            f"{path} holds {len(chosen)} workflows ({names}); --name picks one.", param_hint="PATH"
+        )
+    return chosen[0]
+
+
+def _read_workflow(sources: Sources, index: int) -> WorkflowDefinition:
+    """Raises `FilesRejected` for what no stack is needed to find; whether agents are stored is not looked at."""
+    try:
+        workflow = WorkflowDefinition.model_validate(sources.values[index])
+        errors = check_workflow(workflow)
+    except ValidationError as error:
+        workflow, errors = None, field_errors(error)
+    places = [sources.place_error(one.model_copy(update={"loc": ["body", index, *one.loc]})) for one in errors]
+    if workflow is None or errors:
+        raise FilesRejected([place for place in places if place is not None])
+    return workflow
 
 
 async def apply_sources(api: ApiClient, sources: Sources, *, dry_run: bool = False) -> ApplyReport:

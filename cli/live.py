@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.follow import ConnectionLost
-from cli.output import cost_text, count_text, duration_text, safe
+from cli.output import cost_text, count_text, duration_text, safe, time_text
 from cli.story import RunStory, StepStory
 from studio.contracts.base import Json, utc_now
 from studio.contracts.events import RunEvent
@@ -131,7 +131,9 @@ class LiveView:
     def _running(self, step: StepStory, spinner: str, room: int) -> Iterable[Text]:
         line = Text.assemble(_margin(step), (f"{spinner} ", "cyan"), (f"{safe(step.title):<18}", "bold"))
         facts: list[str] = []
-        if step.started_at is not None:
+        if step.status == "waiting":
+            facts.append(f"waits until {time_text(step.waits_until)}" if step.waits_until else "waits")
+        elif step.started_at is not None:
             facts.append(duration_text(max((utc_now() - step.started_at).total_seconds() * 1000, 0)))
         if step.attempt > 1:
             facts.append(f"attempt {step.attempt}")

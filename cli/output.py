@@ -26,6 +26,7 @@ STATUS_STYLES = {
     "terminated": "red",
     "cancelled": "yellow",
     "running": "cyan",
+    "waiting": "magenta",
 }
 
 

@@ -6,8 +6,8 @@ from typing import Self
 import typer
 
 from cli.follow import ConnectionLost
-from cli.output import cost_text, count_text, duration_text, safe
-from cli.story import cost_of, error_of, usage_of
+from cli.output import cost_text, count_text, duration_text, safe, time_text
+from cli.story import cost_of, error_of, until_of, usage_of
 from studio.contracts.events import RunEvent
 
 LINE_CHARACTERS = 120
@@ -80,7 +80,9 @@ class PlainView:
             self._flush(path or "", kind)
         clock = event.ts.astimezone().strftime("%H:%M:%S")
         what = event.type.partition(".")[2].replace("_", " ")
-        if path is None:
+        if event.type == "edge.taken":
+            _write(f"{clock} {event.data.get('from')} -> {event.data.get('to')}: {safe(str(event.data.get('why')))}")
+        elif path is None:
             _write(f"{clock} run {what}{_details(event)}")
         else:
             _write(f"{clock} {path} {what}{_details(event)}")
@@ -95,6 +97,9 @@ def _details(event: RunEvent) -> str:
         case "step.retrying":
             superseded = data.get("superseded_attempt", event.attempt - 1)
             return f": attempt {event.attempt}; what attempt {superseded} wrote above no longer counts"
+        case "step.waiting":
+            until = until_of(data)
+            return f" until {time_text(until)}" if until else ""
         case "step.skipped":
             return f": {safe(str(data.get('when')))} is false"
         case _:

@@ -11,6 +11,7 @@ from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, RunUsage, St
 _STEP_STATUSES: dict[str, StepStatus] = {
     "step.started": "running",
     "step.retrying": "running",
+    "step.waiting": "waiting",
     "step.succeeded": "succeeded",
     "step.failed": "failed",
     "step.skipped": "skipped",
@@ -28,6 +29,7 @@ class StepStory:
     status: StepStatus = "running"
     attempt: int = 1
     started_at: datetime | None = None
+    waits_until: datetime | None = None
     duration_ms: int | None = None
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
@@ -74,6 +76,9 @@ class StepStory:
         if self.status == "running":
             self.started_at = event.ts
             return
+        if self.status == "waiting":
+            self.waits_until = until_of(data)
+            return
         self.attempt = event.attempt
         self.duration_ms = data.get("duration_ms")
         self.usage = usage_of(data)
@@ -119,8 +124,8 @@ class RunStory:
 
     @property
     def running(self) -> list[StepStory]:
-        """The steps at work, blocks left out."""
-        return [step for step in self.steps.values() if step.status == "running" and not step.is_block]
+        """The steps at work or waiting, blocks left out."""
+        return [step for step in self.steps.values() if step.status in {"running", "waiting"} and not step.is_block]
 
     @property
     def usage(self) -> RunUsage:
@@ -137,6 +142,12 @@ class RunStory:
 
 def usage_of(data: dict[str, Json]) -> RunUsage:
     return RunUsage.model_validate(data["usage"]) if data.get("usage") else RunUsage()
+
+
+def until_of(data: dict[str, Json]) -> datetime | None:
+    """When a step that waits goes on."""
+    until = data.get("until")
+    return None if until is None else datetime.fromisoformat(str(until))
 
 
 def cost_of(data: dict[str, Json]) -> Decimal | None:

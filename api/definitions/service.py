@@ -11,9 +11,11 @@ from api.definitions.merge_patch import merge_patch
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
+from studio.contracts.resources import Graph
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from studio.engine.checks import agent_references
+from studio.engine.drawing import workflow_graph
 from studio.errors import Conflict, FieldError, NotFound
 from studio.store import definitions as store
 from studio.web.preconditions import check_if_match, etag_of
@@ -170,6 +172,15 @@ async def get_definition_version(
     if found is None:
         raise NotFound(f"The {kind} {row.name!r} has no version {version}; its newest is {row.version}.")
     return row, found
+
+
+async def get_workflow_graph(session: AsyncSession, ref: str, project_id: str, version: int | None) -> Graph:
+    """Of the newest version when none is asked for."""
+    if version is None:
+        document = (await get_definition(session, "workflow", ref, project_id)).document
+    else:
+        document = (await get_definition_version(session, "workflow", ref, project_id, version))[1].document
+    return Graph.model_validate(workflow_graph(WorkflowDefinition.model_validate(document)))
 
 
 async def list_definition_versions(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 
 from api.definitions import service
 from api.definitions.pages import definition_page, resource, version_page, version_resource
@@ -10,7 +10,7 @@ from api.deps import DEFAULT_PROJECT, Project, ProjectFilter, ReadSessionDep, Re
 from api.docs import problems
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.definitions import WorkflowDefinition
-from studio.contracts.resources import StoredWorkflow, WorkflowVersion
+from studio.contracts.resources import Graph, StoredWorkflow, WorkflowVersion
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit
@@ -149,6 +149,17 @@ async def get_workflow_version(
 ) -> WorkflowVersion:
     row, found = await service.get_definition_version(session, "workflow", ref, project_id, version)
     return WorkflowVersion.model_validate(version_resource(row, found))
+
+
+@router.get("/{ref}/graph", summary="Nodes and edges of a workflow, for drawing", responses=problems(404, 422))
+async def get_workflow_graph(
+    ref: Ref,
+    session: ReadSessionDep,
+    project_id: Project = DEFAULT_PROJECT,
+    version: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Default the newest")] = None,
+) -> Graph:
+    """A node is a step: its `id` is the step's path, `block` the path of the block that holds it."""
+    return await service.get_workflow_graph(session, ref, project_id, version)
 
 
 def _answer(row: DefinitionRow, response: Response) -> StoredWorkflow:

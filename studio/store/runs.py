@@ -142,9 +142,12 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
     """The run as the API shows it.
 
     `ui_root` is the Temporal UI's address up to `/namespaces/NAME/workflows`; `progress` comes from the running
-    workflow and replaces what the row knows.
+    workflow and replaces what the row knows, also whether the run waits.
     """
     shown = progress or run_progress(row)
+    status = cast("RunStatus", row.status)
+    if progress is not None and status == "running":
+        status = progress.status
     ui_url = None
     if ui_root is not None:
         execution = f"/{row.temporal_run_id}/history" if row.temporal_run_id else ""
@@ -155,7 +158,7 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
         project_id=row.project_id,
         workflow=DefinitionRef(id=row.definition_id, name=row.definition_name, version=row.definition_version),
         pattern=row.pattern,
-        status=cast("RunStatus", row.status),
+        status=status,
         input=row.input,
         output=row.output,
         error=None if row.error is None else RunError.model_validate(row.error),

@@ -57,10 +57,10 @@ WRONG_AGENTS: list[tuple[Any, list[str | int]]] = [
 ]
 
 WRONG_WORKFLOWS: list[tuple[Any, list[str | int]]] = [
-    ({"name": "w"}, ["body", "pattern"]),
+    ({"name": "w", "steps": [STEP]}, ["body", "pattern"]),
     (steps(), ["body", "steps"]),
     (steps(STEP) | {"pattern": "parallel"}, ["body", "pattern"]),
-    (steps(STEP) | {"limits": {}}, ["body", "limits"]),
+    (steps(STEP) | {"limits": {}}, ["body", "limits", "on_exceeded"]),
     (steps("s"), ["body", "steps", 0]),
     (steps({"id": "s"}), ["body", "steps", 0]),
     (steps({"transform": 1}), ["body", "steps", 0, "id"]),
@@ -68,7 +68,7 @@ WRONG_WORKFLOWS: list[tuple[Any, list[str | int]]] = [
     (steps({"id": "1a", "transform": 1}), ["body", "steps", 0, "id"]),
     (steps({"id": "a-b", "transform": 1}), ["body", "steps", 0, "id"]),
     (steps(STEP, STEP), ["body", "steps", 1, "id"]),
-    (steps(STEP | {"retry": {}}), ["body", "steps", 0, "retry"]),
+    (steps(STEP | {"retry": 3}), ["body", "steps", 0, "retry"]),
     (steps({"id": "s", "component": "x"}), ["body", "steps", 0]),
     (steps({"id": "s", "agent": 5}), ["body", "steps", 0, "agent"]),
     (steps({"id": "s", "agent": "Not A Name"}), ["body", "steps", 0, "agent"]),

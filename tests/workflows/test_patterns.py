@@ -143,7 +143,7 @@ class TestNewPatterns:
         }
         route: JsonObject = {"agent": {}, "choices": choices}
         handle = await engine.start([{"id": "t", "hierarchical": team}, {"id": "c", "conditional": {"route": route}}])
-        assert await handle.result() == "LEFT"
+        assert await handle.result() == "L"
 
     async def test_a_block_that_takes_too_long_closes_its_calls(self, engine: Engine) -> None:
         engine.upstream.when("slow", Reply(text="late", hold_after=0))
