@@ -10,10 +10,11 @@ from api.apply import endpoints as documents
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
-from api.runs import events
+from api.runs import events, steering_endpoints
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.service import RunService
+from api.runs.steering import Steering
 from api.settings import ApiSettings
 from api.workflows import endpoints as workflows
 from studio.clients.prompts import PromptClient
@@ -48,8 +49,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for router in (documents.router, agents.router, workflows.router, runs.router, events.router):
-        app.include_router(router)
+    for part in (documents, agents, workflows, runs, steering_endpoints, events):
+        app.include_router(part.router)
     return app
 
 
@@ -61,9 +62,10 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     prompts = await stack.enter_async_context(PromptClient(settings.prompt_url))
     executions = Executions(temporal, settings.temporal_task_queue)
     run_service = RunService(database, executions, stream, ui_root=settings.temporal_ui_root())
+    steering = Steering(run_service, executions)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
-    return Parts(settings, database, executions, stream, prompts, run_service, hub)
+    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub)
 
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:

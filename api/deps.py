@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.service import RunService
+from api.runs.steering import Steering
 from api.settings import ApiSettings
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import NAME_PATTERN
@@ -29,6 +30,7 @@ class Parts:
     stream: EventStream
     prompts: PromptClient
     runs: RunService
+    steering: Steering
     events: EventHub
 
 

@@ -126,7 +126,7 @@ class Driver:
         while self._end is None:
             workflow.set_current_details(details_of(self._state))
             try:
-                await workflow.wait_condition(lambda: self._left or bool(self._arrived))
+                await workflow.wait_condition(lambda: self._left or bool(self._arrived) or self._end is not None)
                 self._work()
                 if self._left or self._arrived:
                     await asyncio.sleep(BREATH_SECONDS)
@@ -252,23 +252,8 @@ class Driver:
     async def _run_child(self, command: RunChild) -> None:
         path = command.path
         self._outbox.begin(path)
-        parent = self._request.parent
-        depth = parent.depth if parent is not None else 0
-        child = child_of(self._definition, command, depth)
-        if isinstance(child, RunError):
-            self._over(StepFailed(workflow.now(), path, child.model_copy(update={"step_id": path})))
-            return
-        place = ParentStep(
-            path=self._outbox.full_path(path),
-            depth=depth + 1,
-            attempts_before=command.attempts_before,
-            events=self._outbox.hand_to(path),
-        )
-        request = self._request.model_copy(update={"parent": place, "input": command.input})
         try:
-            handle = await calls.start_child(request, definition_of(child, self._definition), child)
-            self._children[path] = handle
-            result = ChildResult.model_validate(await handle)
+            result = await self._child_result(command)
             event = child_succeeded(result, path, workflow.now())
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as for an agent
             event, result = child_ended(error, path, workflow.now(), cancelled=path in self._stopping)
@@ -276,6 +261,23 @@ class Driver:
         self._outbox.settle(path, published=not isinstance(event, StepCancelled), more=result.events)
         self._children.pop(path, None)
         self._over(event)
+
+    async def _child_result(self, command: RunChild) -> ChildResult:
+        parent = self._request.parent
+        depth = parent.depth if parent is not None else 0
+        child = child_of(self._definition, command, depth)
+        if isinstance(child, RunError):
+            raise ApplicationError(child.message, type=child.type)
+        place = ParentStep(
+            path=self._outbox.full_path(command.path),
+            depth=depth + 1,
+            attempts_before=command.attempts_before,
+            events=self._outbox.hand_to(command.path),
+        )
+        request = self._request.model_copy(update={"parent": place, "input": command.input})
+        handle = await calls.start_child(request, definition_of(child, self._definition), child)
+        self._children[command.path] = handle
+        return ChildResult.model_validate(await handle)
 
     # The end
 

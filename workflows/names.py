@@ -2,6 +2,8 @@
 
 PROGRESS = "progress"
 """A query; answered with a `RunProgress`."""
+RESERVED = "studio_"
+"""Signals that begin so steer the run; all others are for its steps."""
 PAUSE, RESUME = "studio_pause", "studio_resume"
 """Signals without an argument."""
 LIMITS = "studio_limits"

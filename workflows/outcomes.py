@@ -71,6 +71,8 @@ def _child_error(cause: BaseException | None, error: BaseException) -> RunError:
         return RunError(type="cancelled", message="The child workflow was cancelled from outside.")
     if isinstance(cause, TemporalTimeout):
         return RunError(type="timeout", message="Temporal ended the child workflow: it ran into its timeout.")
+    if isinstance(cause, ApplicationError):
+        return RunError(type=_known(cause.type), message=cause.message)
     return RunError(type="internal_error", message=str(cause or error))
 
 

@@ -12,6 +12,8 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
     SearchAttributePair,
@@ -22,13 +24,15 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.runs.progress import whole_progress
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
-from studio.errors import DependencyUnavailable
+from studio.errors import Conflict, DependencyUnavailable, NotFound
 from studio.temporal import PATTERN, PROJECT, SESSION, WORKFLOW, is_unavailable
-from workflows.names import PROGRESS, workflow_type
+from workflows.names import DECIDE, PROGRESS, workflow_type
 
 CALL = timedelta(seconds=5)
 """Starting, asking and cancelling take milliseconds when Temporal is well."""
@@ -117,8 +121,11 @@ class Executions:
         return Execution(found.run_id, found.start_time, end, found.close_time)
 
     async def progress(self, run_id: str) -> RunProgress | None:
-        """From the workflow itself; None when no worker answers in time."""
-        handle = self._client.get_workflow_handle(run_id)
+        """From the workflow itself and its child workflows; None when no worker answers in time."""
+        return await whole_progress(run_id, self._ask)
+
+    async def _ask(self, workflow_id: str) -> RunProgress | None:
+        handle = self._client.get_workflow_handle(workflow_id)
         try:
             async with asyncio.timeout(ANSWER.total_seconds()):
                 return await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
@@ -160,6 +167,38 @@ class Executions:
                 return False
             raise
         return True
+
+    async def signal(self, workflow_id: str, name: str, *arguments: Json) -> bool:
+        """False when there is nothing open to tell."""
+        try:
+            with temporal_faults():
+                handle = self._client.get_workflow_handle(workflow_id)
+                await handle.signal(name, args=arguments, rpc_timeout=CALL)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def decide(self, workflow_id: str, request: DecideRequest) -> ApprovalOutcome:
+        """Raises `NotFound` and `Conflict` as the workflow says, `DependencyUnavailable` when no worker answers."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            with temporal_faults():
+                return await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome, rpc_timeout=CALL)
+        except WorkflowUpdateFailedError as failure:
+            cause = failure.cause
+            message = cause.message if isinstance(cause, ApplicationError) else "The run has ended."
+            if isinstance(cause, ApplicationError) and cause.type == "not_found":
+                raise NotFound(message) from failure
+            raise Conflict(message) from failure
+        except WorkflowUpdateRPCTimeoutOrCancelledError as late:
+            message = "No worker took the decision in time; ask again to see whether it counts."
+            raise DependencyUnavailable("worker", message) from late
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise Conflict("The run has ended: there is nothing to decide any more.") from error
+            raise
 
     async def check(self) -> None:
         """For readiness."""

@@ -146,7 +146,7 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
     """
     shown = progress or run_progress(row)
     status = cast("RunStatus", row.status)
-    if progress is not None and status == "running":
+    if progress is not None and status in {"queued", "running"}:
         status = progress.status
     ui_url = None
     if ui_root is not None:

@@ -1,7 +1,8 @@
 """The API on a real socket, over a migrated database of the test's own."""
 
+import asyncio
 import io
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,16 @@ class RunningApi:
 
     async def post(self, path: str, body: Json = None, **query: Any) -> Answer:
         return await self.request("POST", path, body, **query)
+
+    async def patch(self, path: str, body: Json = None, **query: Any) -> Answer:
+        return await self.request("PATCH", path, body, **query)
+
+    async def until(self, path: str, holds: Callable[[JsonObject], bool], seconds: float = 30) -> JsonObject:
+        """Ask until what `path` answers is so."""
+        async with asyncio.timeout(seconds):
+            while not holds(found := (await self.get(path)).ok()):  # noqa: ASYNC110 - HTTP has no event to wait for
+                await asyncio.sleep(0.05)
+        return found
 
     async def yaml(self, path: str, text: str, **query: Any) -> Answer:
         return await self.request("POST", path, data=text, content_type="application/yaml", **query)

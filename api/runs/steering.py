@@ -1,0 +1,94 @@
+"""What can be said to a run that goes on: pause, resume, other limits, a signal, a person's decision."""
+
+from typing import cast
+
+from api.runs.executions import Executions
+from api.runs.service import RunService
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.interaction import ApprovalOutcome, DecideApproval, DecideRequest, Decision, PendingApproval
+from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
+from studio.contracts.waits import Limits
+from studio.errors import Conflict, DependencyUnavailable, NotFound
+from workflows.names import LIMITS, PAUSE, RESUME, child_workflow_id
+
+
+class Steering:
+    def __init__(self, runs: RunService, executions: Executions) -> None:
+        self._runs = runs
+        self._executions = executions
+
+    async def pause(self, run_id: str) -> Run:
+        return await self._tell(run_id, PAUSE)
+
+    async def resume(self, run_id: str) -> Run:
+        return await self._tell(run_id, RESUME)
+
+    async def set_limits(self, run_id: str, changes: Limits) -> Run:
+        """Only the fields that are set change."""
+        return await self._tell(run_id, LIMITS, changes.model_dump(mode="json", exclude_unset=True))
+
+    async def signal(self, run_id: str, name: str, payload: Json) -> Run:
+        """The child workflow of which a step waits for it gets the signal, else the run, which keeps it."""
+        run = await self._runs.get(run_id)
+        waiting = [step for step in run.steps if _waits_for(step, "signal") and (step.waiting or {})["name"] == name]
+        target = _workflow_of(run, waiting[0].id)[0] if waiting else run_id
+        return await self._tell(run_id, name, payload, target=target)
+
+    async def _tell(self, run_id: str, name: str, *arguments: Json, target: str | None = None) -> Run:
+        run = await self._runs.refreshed(run_id)
+        if run.status not in FINAL_STATUSES and not await self._executions.signal(target or run_id, name, *arguments):
+            run = await self._runs.refreshed(run_id)
+            if run.status not in FINAL_STATUSES:
+                raise DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
+        if run.status in FINAL_STATUSES:
+            raise _ended(run)
+        return await self._runs.get(run_id)
+
+    async def list_approvals(self, run_id: str) -> list[PendingApproval]:
+        """Those that wait for a person now."""
+        run = await self._runs.get(run_id)
+        return [_pending(run, step) for step in run.steps if _waits_for(step, "approval")]
+
+    async def decide(self, run_id: str, path: str, body: DecideApproval, actor: str) -> ApprovalOutcome:
+        """A second or late decision is answered with what was decided."""
+        run = await self._runs.get(run_id)
+        step = next((step for step in run.steps if step.id == path and step.kind == "approval"), None)
+        if step is None and run.status not in FINAL_STATUSES and not run.steps:
+            raise DependencyUnavailable("worker", "No worker answers for the run; try again.")
+        if step is None:
+            raise NotFound(f"The run {run_id!r} has no approval {path!r}, or has not come to it yet.")
+        if step.status != "waiting":
+            return _decided(step)
+        edit = [body.edit] if "edit" in body.model_fields_set else []
+        decision = Decision(decision=body.decision, comment=body.comment, edit=edit, by=actor)
+        workflow_id, inner = _workflow_of(run, path)
+        return await self._executions.decide(workflow_id, DecideRequest(path=inner, decision=decision, hash=body.hash))
+
+
+def _ended(run: Run) -> Conflict:
+    return Conflict(f"The run {run.id!r} has ended already: it is {run.status}.", extra={"run_status": run.status})
+
+
+def _waits_for(step: StepRun, what: str) -> bool:
+    return step.status == "waiting" and (step.waiting or {}).get("for") == what
+
+
+def _workflow_of(run: Run, path: str) -> tuple[str, str]:
+    """The Temporal workflow that the step at `path` belongs to, and the step's path in it."""
+    children = [step.id for step in run.steps if step.kind == "workflow" and step.status == "running"]
+    around = [child for child in children if path.startswith(f"{child}/")]
+    if not around:
+        return run.id, path
+    child = max(around, key=len)
+    return child_workflow_id(run.id, child), path[len(child) + 1 :]
+
+
+def _pending(run: Run, step: StepRun) -> PendingApproval:
+    return PendingApproval.model_validate({"run_id": run.id, "step_id": step.id, **(step.waiting or {})})
+
+
+def _decided(step: StepRun) -> ApprovalOutcome:
+    output = cast("JsonObject", step.output) if isinstance(step.output, dict) else {}
+    if "decision" not in output:
+        raise Conflict(f"The approval {step.id!r} was never decided: it is {step.status}.")
+    return ApprovalOutcome.model_validate({**output, "accepted": False})

@@ -1,0 +1,157 @@
+"""Pauses, limits, signals and approvals over REST, in a run and in its child workflows."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from studio.contracts.base import Json, JsonObject
+from tests.api.conftest import Live
+from tests.support.scripted_upstream import Reply
+
+ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
+APPROVE: JsonObject = {"id": "ok", "approval": {"message": "Send?", "allow_edit": True}, "input": {"text": "hi"}}
+LISTEN: JsonObject = {"id": "hear", "wait": {"signal": "go"}}
+
+
+async def until_waiting(live: Live, run_id: str, path: str) -> JsonObject:
+    """Ask until the step waits."""
+    return await live.api.until(f"/runs/{run_id}", lambda run: _status(run, path) == "waiting")
+
+
+def _status(run: JsonObject, path: str) -> str | None:
+    return next((step["status"] for step in run["steps"] if step["id"] == path), None)
+
+
+class TestPause:
+    async def test_starts_nothing_further_until_resumed(self, live: Live) -> None:
+        await live.workflow(ASK, {"id": "after", "transform": "${{ prev.output + '!' }}"})
+        live.upstream.default = Reply(text="a", hold_after=0)
+        run_id = await live.start()
+        await live.upstream.wait_for_calls(1, "held")
+        run = (await live.api.post(f"/runs/{run_id}/pause")).ok(202)
+        assert run["status"] == "paused"
+        live.upstream.release()
+        run = await live.api.until(f"/runs/{run_id}", lambda run: _status(run, "ask") == "succeeded")
+        assert (run["status"], _status(run, "after")) == ("paused", "pending")
+        await live.api.post(f"/runs/{run_id}/resume")
+        assert (await live.api.finished(run_id))["output"] == "a!"
+
+    async def test_a_finished_run_cannot_be_paused(self, live: Live) -> None:
+        await live.workflow({"id": "a", "transform": 1})
+        run = (await live.api.post("/workflows/test/runs", {}, wait=30)).ok(200)
+        answer = await live.api.post(f"/runs/{run['id']}/pause")
+        assert answer.status == 409
+        assert answer.json["run_status"] == "succeeded"
+
+    async def test_an_unknown_run_is_not_found(self, live: Live) -> None:
+        assert (await live.api.post("/runs/run_none/resume")).status == 404
+
+
+class TestLimits:
+    async def test_a_reached_limit_pauses_and_raising_it_lets_the_run_end(self, live: Live) -> None:
+        await live.workflow(ASK, ASK | {"id": "again"}, limits={"max_steps": 1})
+        run_id = await live.start()
+        await live.api.until(f"/runs/{run_id}", lambda run: run["status"] == "paused")
+        (await live.api.patch(f"/runs/{run_id}/limits", {"max_steps": 5})).ok(200)
+        await live.api.post(f"/runs/{run_id}/resume")
+        assert (await live.api.finished(run_id))["status"] == "succeeded"
+
+    @pytest.mark.parametrize("body", [{"max_tokens": 0}, {"max_money": 1}, {"timeout": "soon"}])
+    async def test_nonsense_is_refused_with_its_place(self, live: Live, body: JsonObject) -> None:
+        await live.workflow(LISTEN)
+        run_id = await live.start()
+        answer = await live.api.patch(f"/runs/{run_id}/limits", body)
+        assert answer.status == 422
+        assert answer.json["errors"][0]["loc"] == ["body", *body]
+
+
+class TestSignals:
+    @pytest.mark.parametrize("payload", [{"x": [1, None]}, "text", 5, None])
+    async def test_the_payload_is_the_steps_output(self, live: Live, payload: Json) -> None:
+        await live.workflow(LISTEN)
+        run_id = await live.start()
+        (await live.api.post(f"/runs/{run_id}/signals/go", payload)).ok(202)
+        assert (await live.api.finished(run_id))["output"] == payload
+
+    async def test_a_child_workflow_that_waits_gets_it(self, live: Live) -> None:
+        await live.workflow(LISTEN, name="inner")
+        await live.workflow({"id": "c", "workflow": "inner"})
+        run_id = await live.start()
+        run = await until_waiting(live, run_id, "c/hear")
+        assert run["status"] == "waiting"
+        (await live.api.post(f"/runs/{run_id}/signals/go", "there")).ok(202)
+        assert (await live.api.finished(run_id))["output"] == "there"
+
+    @pytest.mark.parametrize("name", ["studio_pause", "9", "a b"])
+    async def test_a_name_that_cannot_be_is_refused(self, live: Live, name: str) -> None:
+        await live.workflow(LISTEN)
+        run_id = await live.start()
+        assert (await live.api.post(f"/runs/{run_id}/signals/{name}", 1)).status == 422
+
+
+class TestApprovals:
+    async def decide(self, live: Live, run_id: str, path: str, **body: Json) -> Any:
+        return await live.api.post(f"/runs/{run_id}/approvals/{path}", body)
+
+    async def test_shows_what_is_to_be_decided_and_takes_the_decision(self, live: Live) -> None:
+        await live.workflow(APPROVE)
+        run_id = await live.start()
+        await until_waiting(live, run_id, "ok")
+        shown = (await live.api.get(f"/runs/{run_id}/approvals")).ok(200)["items"]
+        assert [(one["step_id"], one["message"], one["input"]) for one in shown] == [("ok", "Send?", {"text": "hi"})]
+        answer = await self.decide(
+            live, run_id, "ok", decision="approve", edit={"text": "hello"}, hash=shown[0]["hash"], comment="nicer"
+        )
+        assert answer.ok(200) == {"decision": "approve", "comment": "nicer", "by": "anonymous", "accepted": True}
+        assert (await live.api.finished(run_id))["output"]["value"] == {"text": "hello"}
+
+    async def test_a_second_and_a_late_answer_get_what_was_decided(self, live: Live) -> None:
+        await live.workflow(APPROVE, LISTEN)
+        run_id = await live.start()
+        await until_waiting(live, run_id, "ok")
+        await self.decide(live, run_id, "ok", decision="reject")
+        second = (await self.decide(live, run_id, "ok", decision="approve")).ok(200)
+        await live.api.post(f"/runs/{run_id}/signals/go")
+        await live.api.finished(run_id)
+        late = (await self.decide(live, run_id, "ok", decision="approve")).ok(200)
+        assert [(one["decision"], one["accepted"]) for one in (second, late)] == [("reject", False)] * 2
+
+    async def test_a_decision_about_something_else_is_refused(self, live: Live) -> None:
+        await live.workflow(APPROVE)
+        run_id = await live.start()
+        await until_waiting(live, run_id, "ok")
+        assert (await self.decide(live, run_id, "ok", decision="approve", hash="0" * 64)).status == 409
+        assert (await self.decide(live, run_id, "other", decision="approve")).status == 404
+        assert (await self.decide(live, run_id, "ok", decision="perhaps")).status == 422
+
+    async def test_an_edit_that_is_not_allowed_is_refused(self, live: Live) -> None:
+        await live.workflow({"id": "ok", "approval": {"message": "Send?"}, "input": 1})
+        run_id = await live.start()
+        await until_waiting(live, run_id, "ok")
+        assert (await self.decide(live, run_id, "ok", decision="approve", edit=2)).status == 409
+
+    async def test_of_ten_at_once_one_decides(self, live: Live) -> None:
+        await live.workflow(APPROVE)
+        run_id = await live.start()
+        await until_waiting(live, run_id, "ok")
+        answers = await asyncio.gather(
+            *(self.decide(live, run_id, "ok", decision="approve", comment=str(number)) for number in range(10))
+        )
+        decided = [answer.ok(200) for answer in answers]
+        assert [one["accepted"] for one in decided].count(True) == 1
+        assert len({one["comment"] for one in decided}) == 1
+
+    async def test_in_a_child_workflow_inside_a_map(self, live: Live) -> None:
+        await live.workflow(APPROVE | {"input": "${{ input }}"}, name="inner")
+        do = {"id": "c", "workflow": "inner"}
+        await live.workflow({"id": "m", "parallel": {"for_each": [1, 2], "do": do}})
+        run_id = await live.start()
+        await until_waiting(live, run_id, "m/c[1]/ok")
+        for number in (1, 0):
+            await until_waiting(live, run_id, f"m/c[{number}]/ok")
+            answer = (await self.decide(live, run_id, f"m/c[{number}]/ok", decision="approve")).ok(200)
+            assert answer["accepted"]
+        run = await live.api.finished(run_id)
+        assert [one["value"] for one in run["output"]] == [1, 2]
+        assert _status(run, "m/c[0]/ok") == "succeeded"
