@@ -151,7 +151,6 @@ class Driver:
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
         self._handed[command.path] = self._take_outbox(command.path)
         return StepContext(
-            run=self._request.context,
             path=command.path,
             agent=agent.name,
             attempts_before=command.attempts_before + attempts_before,
