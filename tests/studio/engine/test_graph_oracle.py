@@ -14,6 +14,7 @@ from tests.studio.engine.slow_graph import Kind, Logged, SlowGraph
 from tests.studio.engine.test_patterns import answer, run_of
 from tests.studio.engine.test_scheduler import Run
 
+KINDS: tuple[Kind, ...] = ("agent", "agent", "agent", "transform", "skipped")
 COMPARED = ("step.started", "step.skipped", "edge.taken")
 
 
@@ -45,7 +46,7 @@ def graphs(draw: st.DrawFn) -> Drawn:
             "max_visits": 3,
             "join": draw(st.sampled_from(["all", "any", at_least])),
         }
-        kind = draw(st.sampled_from(["agent", "agent", "agent", "transform", "skipped"]))
+        kind = draw(st.sampled_from(KINDS))
         if kind == "transform":
             sent = [str(place) for place, (source, _) in enumerate(pairs) if source == number and draw(st.booleans())]
             node["transform"] = sent
