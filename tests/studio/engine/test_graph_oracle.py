@@ -65,7 +65,7 @@ def logged(run: Run) -> list[Logged]:
 
 
 class TestAgainstTheOracle:
-    @settings(max_examples=300)
+    @settings(max_examples=300, deadline=None)
     @given(graphs(), st.randoms(use_true_random=False))
     def test_the_same_nodes_start_and_are_skipped_in_the_same_order(self, drawn: Drawn, random: Random) -> None:
         block = GraphBlock.model_validate(drawn.document)
