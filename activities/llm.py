@@ -11,10 +11,10 @@ from temporalio import activity
 from activities.failures import as_application_error
 from activities.heartbeat import heartbeating
 from activities.messages import opening_messages
-from activities.run_events import RunEvents, attempt_of
+from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
 from studio.clients.llm import LlmClient
-from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails, StepContext
+from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
@@ -42,10 +42,10 @@ class LLMActivities:
         answer = _Answer(attempt_of(request.step))
         try:
             async with heartbeating(answer.used):
-                await self._events.begin(request.step)
-                messages, length = await self._messages(request)
-                await self._ask(request, messages, answer)
-                length = await self._keep(request.step, length, answer)
+                step = await self._events.begin(request.step)
+                messages, length = await self._messages(request, step)
+                await self._ask(request, step, messages, answer)
+                length = await self._keep(step, length, answer)
         except Exception as error:
             raise as_application_error(error, answer.used()) from error
         used = answer.used()
@@ -58,15 +58,15 @@ class LLMActivities:
             cost_usd=used.cost_usd,
         )
 
-    async def _messages(self, request: CompletionRequest) -> tuple[list[JsonObject], int]:
-        conversation_id = request.step.conversation_id
+    async def _messages(self, request: CompletionRequest, step: RunningStep) -> tuple[list[JsonObject], int]:
         if request.opening is None:
-            return await self._conversations.read(conversation_id, request.length), request.length
+            return await self._conversations.read(step.conversation_id, request.length), request.length
         opening = opening_messages(request.opening)
-        return opening, await self._conversations.write(conversation_id, 0, opening)
+        return opening, await self._conversations.write(step.conversation_id, 0, opening)
 
-    async def _ask(self, request: CompletionRequest, messages: list[JsonObject], answer: "_Answer") -> None:
-        step = request.step
+    async def _ask(
+        self, request: CompletionRequest, step: RunningStep, messages: list[JsonObject], answer: "_Answer"
+    ) -> None:
         chat = ChatRequest.model_validate({**request.params, "model": request.model, "messages": messages})
         stream = self._llm.stream_chat(chat, _call_context(step, request.prompt))
         answer.asked = True
@@ -84,7 +84,7 @@ class LLMActivities:
                 answer.cost_usd = delta.cost_usd if delta.cost_usd is not None else answer.cost_usd
                 answer.finish_reason = delta.finish_reason or answer.finish_reason
 
-    async def _keep(self, step: StepContext, length: int, answer: "_Answer") -> int:
+    async def _keep(self, step: RunningStep, length: int, answer: "_Answer") -> int:
         message: JsonObject = {"role": "assistant", "content": answer.text}
         for pause in KEEP_PAUSES_SECONDS:
             try:
@@ -124,7 +124,7 @@ class _Answer:
         return FailureDetails(attempt=self.attempt, usage=self._before.usage.plus(usage), cost_usd=cost_usd)
 
 
-def _call_context(step: StepContext, prompt: str | None) -> CallContext:
+def _call_context(step: RunningStep, prompt: str | None) -> CallContext:
     run = step.run
     return CallContext(
         project_id=run.project_id,

@@ -22,16 +22,16 @@ class PromptActivities:
     async def render_prompt(self, request: RenderPromptRequest) -> RenderPromptResult:
         """Render with the step's input as variables and open the conversation with it. Raises `ApplicationError`."""
         try:
-            await self._events.begin(request.step)
+            step = await self._events.begin(request.step)
             rendered = await self._prompts.render(
                 request.prompt.name,
                 template_variables(request.input),
-                project_id=request.step.run.project_id,
+                project_id=step.run.project_id,
                 label=request.prompt.label,
                 version=request.prompt.version,
             )
             messages = _conversation(rendered, request)
-            length = await self._conversations.write(request.step.conversation_id, 0, messages)
+            length = await self._conversations.write(step.conversation_id, 0, messages)
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=attempt_of(request.step))) from error
         return RenderPromptResult(

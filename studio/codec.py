@@ -5,7 +5,6 @@ import binascii
 import hashlib
 import hmac
 import os
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,44 +27,24 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
+from studio.compression import compress, decompress
 from studio.contracts.plain import PlainText
 from studio.errors import SettingsError
 from studio.store.blobs import BlobStore
 
 EXTERNAL_BYTES = 64 * 1024
 """A larger payload is stored apart, so that histories stay small."""
-DICTIONARY = (
-    b'{"status":"succeeded","output":null,"error":{"type":"upstream_error","message":"","step_id":""}"cost_usd":"0.'
-    b'"progress":{"steps":[{"id":"","kind":"transform","name":"","agent":""}]"retry":{"max_attempts":"non_retryable":'
-    b'{"workflow":{"kind":"workflow","name":"","description":"","input_schema":{"type":"object","required":["properties":'
-    b'"pattern":"sequential","steps":[{"id":"","when":"${{ steps.","agent":"","input":"${{ input.","timeout":"'
-    b'transform":'
-    b'"agents":{"version":1,"spec":{"model":"default","params":{"temperature":0.,"max_tokens":"instructions":"You '
-    b'{"context":{"run_id":"run_01","project_id":"default","workflow_name":"","root_span_id":"","metadata":{}}'
-    b'{"length":1,"text":"","finish_reason":"stop","attempt":1,"usage":{"prompt_tokens":0,"completion_tokens":0,'
-    b'"total_tokens":0,"llm_calls":1,"tool_calls":0},"cost_usd":null}'
-    b'{"step":{"run":{"run_id":"run_01","project_id":"default","workflow_name":"","workflow_version":1,"trace_id":"",'
-    b'"session_id":null,"user_id":null},"path":"","agent":"","span_id":"","conversation_id":"run_01","events":['
-    b'{"ts":"2026-01-01T00:00:00.000000Z","attempt":1,"type":"run.started","data":{"status":"running"}},'
-    b'{"ts":"2026-01-01T00:00:00.000000Z","step_id":"","attempt":1,"type":"step.succeeded","data":{"kind":"agent",'
-    b'"duration_ms":1,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":1,"llm_calls":1,"tool_calls":0},'
-    b'"cost_usd":"0.00","output":""}},{"ts":"2026-01-01T00:00:00.000000Z","step_id":"","attempt":1,"type":"step.started",'
-    b'"data":{"kind":"agent","agent":"","input":{}}}]},"length":1,"opening":{"instructions":null,"message":null,"input":}'
-    b',"prompt":"","model":"default","params":{}}\x12\n\n\x16\n\x08encoding\x12\njson/plain\x12'
-)
-"""Preset dictionary for zlib (RFC 1950): what our payloads are mostly made of, the commonest last. It can never change,
-since histories were written with it; a better one gets a flag of its own.
-"""
+KEY_ID_BYTES = 4
 NONCE_BYTES = 12
 ENCODING = b"binary/encrypted"
 PLAIN = "studio-plain"
-_AS_IT_IS, _COMPRESSED = b"\x00", b"\x01"
+"""Marks, between converter and cipher only, what stays readable."""
 _READABLE_MESSAGES = (b"temporal.api.sdk.v1.WorkflowMetadata",)
 """What the Temporal UI asks for progress with; holds step names and states."""
 
 
 class PayloadCipher(PayloadCodec):
-    """AES-256-GCM over the compressed payload (NIST SP 800-38D), a random nonce in front.
+    """AES-256-GCM over the compressed payload (NIST SP 800-38D); in front the key's id and a random nonce.
 
     The first key encrypts, all decrypt. Payloads that will be stored apart get a nonce derived from their content, so
     that equal ones stay equal and ten thousand runs share one stored definition.
@@ -86,40 +65,39 @@ class PayloadCipher(PayloadCodec):
         return [self._decode(payload) for payload in payloads]
 
     def _encode(self, payload: Payload) -> Payload:
-        if PLAIN in payload.metadata or payload.metadata.get("messageType") in _READABLE_MESSAGES:
+        if PLAIN in payload.metadata:
+            return Payload(metadata={"encoding": payload.metadata["encoding"]}, data=payload.data)
+        if payload.metadata.get("messageType") in _READABLE_MESSAGES:
             return payload
-        body = payload.SerializeToString(deterministic=True)
-        packed = _compress(body)
-        plain = _COMPRESSED + packed if len(packed) < len(body) else _AS_IT_IS + body
+        plain = compress(payload.SerializeToString(deterministic=True))
         if len(plain) >= EXTERNAL_BYTES:
             nonce = hmac.digest(self._nonce_key, plain, "sha256")[:NONCE_BYTES]
         else:
             nonce = os.urandom(NONCE_BYTES)
-        data = nonce + self._ciphers[self._newest].encrypt(nonce, plain, None)
-        return Payload(metadata={"encoding": ENCODING, "key-id": self._newest.encode()}, data=data)
+        data = self._newest + nonce + self._ciphers[self._newest].encrypt(nonce, plain, None)
+        return Payload(metadata={"encoding": ENCODING}, data=data)
 
     def _decode(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != ENCODING:
             return payload
-        key_id = payload.metadata["key-id"].decode()
+        key_id, sealed = _parts(payload)
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            raise ValueError(f"a payload was encrypted with key {key_id!r}, which STUDIO_SECRET_KEYS does not hold")
+            name = repr(key_id.hex())
+            raise ValueError(f"a payload was encrypted with key {name}, which STUDIO_SECRET_KEYS does not hold")
         try:
-            plain = cipher.decrypt(payload.data[:NONCE_BYTES], payload.data[NONCE_BYTES:], None)
+            plain = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
         except InvalidTag:
             raise ValueError("a payload was changed after it was encrypted") from None
-        return Payload.FromString(_decompress(plain[1:]) if plain[:1] == _COMPRESSED else plain[1:])
+        return Payload.FromString(decompress(plain))
 
 
-def _compress(body: bytes) -> bytes:
-    compressor = zlib.compressobj(level=4, zdict=DICTIONARY)
-    return compressor.compress(body) + compressor.flush()
-
-
-def _decompress(packed: bytes) -> bytes:
-    decompressor = zlib.decompressobj(zdict=DICTIONARY)
-    return decompressor.decompress(packed) + decompressor.flush()
+def _parts(payload: Payload) -> tuple[bytes, bytes]:
+    """The key's id, and nonce and ciphertext. Payloads of the first version have the id, in hex, in their metadata."""
+    named = payload.metadata.get("key-id")
+    if named is not None:
+        return bytes.fromhex(named.decode()), payload.data
+    return payload.data[:KEY_ID_BYTES], payload.data[KEY_ID_BYTES:]
 
 
 def _read_key(key: SecretStr) -> bytes:
@@ -132,8 +110,8 @@ def _read_key(key: SecretStr) -> bytes:
     return raw
 
 
-def _key_id(key: bytes) -> str:
-    return hashlib.sha256(b"studio key id" + key).hexdigest()[:8]
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"studio key id" + key).digest()[:KEY_ID_BYTES]
 
 
 class BlobStorage(StorageDriver):

@@ -242,7 +242,6 @@ class Driver:
 
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
         return StepContext(
-            run=self._request.context,
             path=self._outbox.full_path(command.path),
             agent=agent.name,
             attempts_before=command.attempts_before + attempts_before,

@@ -26,12 +26,12 @@ from api.runs.resolving import VersionGone, resolve, unknown_version
 from studio.contracts.base import utc_now
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
-from studio.contracts.runs import RunContext, RunKind, RunRequest, StartRun
+from studio.contracts.runs import RunKind, RunRequest, StartRun
 from studio.db.engine import Database
 from studio.db.tables import DefinitionRow, IdempotencyRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable
 from studio.json_schema import check_value
-from studio.store.runs import delete_queued_run, get_run, insert_run
+from studio.store.runs import context_of, delete_queued_run, get_run, insert_run
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")
 _log = structlog.get_logger(__name__)
@@ -167,15 +167,7 @@ def _request(row: RunRow, trigger: Trigger) -> RunRequest:
     """From the row alone, but for the caller's span: a repeated start asks for the same thing."""
     trace_id, parent = trigger.trace()
     return RunRequest(
-        context=RunContext(
-            run_id=row.id,
-            project_id=row.project_id,
-            workflow_name=row.definition_name,
-            workflow_version=row.definition_version,
-            trace_id=row.trace_id,
-            session_id=row.session_id,
-            user_id=row.user_id,
-        ),
+        context=context_of(row),
         root_span_id=derived_span_id(row.id),
         parent_span_id=parent if trace_id == row.trace_id else None,
         input=row.input,

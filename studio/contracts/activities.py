@@ -5,30 +5,19 @@ from decimal import Decimal
 from studio.contracts.agents import PromptRef
 from studio.contracts.base import Json, JsonObject, Wire
 from studio.contracts.events import NewEvent
-from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunContext, RunEnd, RunUsage
 from studio.contracts.spans import SpanId
 
 
 class StepContext(Wire):
-    """The step on whose behalf an activity works."""
+    """The step on whose behalf an activity works. Whose run it is, the activity's workflow id says."""
 
-    run: RunContext
     path: str
     agent: str
     attempts_before: int = 0
     """Attempts of earlier calls of the step that failed: the step's attempts are counted through all its calls."""
     events: list[NewEvent] = []
     """What the workflow has to tell the run's readers: published before anything else."""
-
-    @property
-    def span_id(self) -> str:
-        """The step's span: the parent of what the activity records."""
-        return derived_span_id(self.run.run_id, self.path)
-
-    @property
-    def conversation_id(self) -> str:
-        return f"{self.run.run_id}/{self.path}"
 
 
 class Opening(Wire):

@@ -17,12 +17,14 @@ from studio.contracts.steps import (
     GraphBlock,
     HierarchicalBlock,
     LoopBlock,
+    NodeJoin,
     ParallelBlock,
     SequentialBlock,
     Step,
     StepBase,
     block_in,
 )
+from studio.engine.cycles import strongly_connected
 
 ROOT = ""
 """The definition itself, the outermost block; also its path."""
@@ -67,11 +69,21 @@ class PlanNode:
 
 @dataclass(frozen=True)
 class Net:
-    """The edges of a graph by their place in the definition, and where they lead."""
+    """A graph: its edges by their place in the definition, where they lead, and what is in cycles."""
 
+    nodes: list[str]
+    order: dict[str, int]
+    """Of each node, its place in `nodes`."""
+    joins: dict[str, NodeJoin]
     edges: list[Edge]
     into: dict[str, list[int]]
     out: dict[str, list[int]]
+    components: list[list[str]]
+    """Nodes that are in cycles with each other, each set before those that it leads to."""
+    component: dict[str, int]
+    """Of each node, its place in `components`."""
+    outer: dict[str, int]
+    """How many edges lead into a node from other components; none that would be zero."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +137,27 @@ def _add_block(plan: Plan, owner: str, block: Block, agents: Mapping[str, Resolv
 
 def net_of(block: GraphBlock) -> Net:
     """Every edge must be between two of the nodes."""
-    net = Net(block.edges, {node.id: [] for node in block.nodes}, {node.id: [] for node in block.nodes})
+    nodes = [node.id for node in block.nodes]
+    into: dict[str, list[int]] = {node: [] for node in nodes}
+    out: dict[str, list[int]] = {node: [] for node in nodes}
     for place, edge in enumerate(block.edges):
-        net.out[edge.source].append(place)
-        net.into[edge.target].append(place)
-    return net
+        out[edge.source].append(place)
+        into[edge.target].append(place)
+    sources = {node: [block.edges[place].source for place in places] for node, places in into.items()}
+    components = strongly_connected(sources)
+    component = {node: number for number, members in enumerate(components) for node in members}
+    outer = {node: sum(component[one] != component[node] for one in sources[node]) for node in nodes}
+    return Net(
+        nodes=nodes,
+        order={node: number for number, node in enumerate(nodes)},
+        joins={node.id: node.join for node in block.nodes},
+        edges=block.edges,
+        into=into,
+        out=out,
+        components=components,
+        component=component,
+        outer={node: count for node, count in outer.items() if count},
+    )
 
 
 def agent_uses(block: Block) -> dict[str, AgentUse]:

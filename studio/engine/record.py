@@ -29,8 +29,9 @@ PartT = TypeVar("PartT", Fan, Mesh, Team)
 
 
 def _own(part: PartT | None) -> PartT | None:
-    """A copy whose lists and maps are its own."""
-    return part and part.model_copy(update={field: copy(getattr(part, field)) for field in type(part).model_fields})
+    """A copy whose lists and maps are its own, but for a map's items, which nothing changes."""
+    own = {field: copy(getattr(part, field)) for field in type(part).model_fields if field != "items"} if part else {}
+    return part and part.model_copy(update=own)
 
 
 class TurnRecord:

@@ -42,22 +42,29 @@ class Fan(Wire):
 
 
 class Mesh(Wire):
-    """The tokens of an open graph. Edges go by their place in the definition."""
+    """The tokens of an open graph. Edges go by their place in the definition; counts of zero are left out."""
 
     pending: dict[int, int] = {}
     """Tokens that wait on an edge: its source ended and its condition held."""
-    absorbed: dict[int, int] = {}
-    """Tokens still to come on an edge that an earlier visit of its target did not wait for."""
     carried: dict[int, str] = {}
     """The path of the visit that put the newest token on an edge."""
+    held: dict[str, int] = {}
+    """How many of the edges into a node hold a token."""
+    open: dict[str, int] = {}
+    """How many edges into a node, from outside its cycles, hold no token and can still get one."""
+    absorbed: dict[int, int] = {}
+    """Tokens still to come on an edge that an earlier visit of its target did not wait for."""
     starting: list[str] = []
     """Start nodes that have not run yet."""
+    running: dict[str, str] = {}
+    """By node, the path of its visit that is under way."""
     visits: dict[str, int] = {}
-    running: list[str] = []
-    skipped: list[str] = []
-    """Nodes that nothing can lead to any more."""
-    narrowed: bool = False
-    """Whether an edge was not taken since the last look for such nodes."""
+    due: dict[str, bool] = {}
+    """Nodes to look at: their join may be met. Whether they waited already when the look under way began."""
+    stirred: list[int] = []
+    """Components in which nodes may by now wait for each other only."""
+    withered: list[str] = []
+    """Nodes that nothing leads to any more and that nobody was told of."""
     last: str | None = None
     """The path of the visit that ended last."""
 

@@ -13,6 +13,7 @@ from studio.contracts.runs import (
     FINAL_STATUSES,
     DefinitionRef,
     Run,
+    RunContext,
     RunEnd,
     RunError,
     RunKind,
@@ -50,6 +51,19 @@ async def insert_run(session: WriteSession, row: RunRow) -> None:
 
 async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
     return await session.get(RunRow, run_id)
+
+
+def context_of(row: RunRow) -> RunContext:
+    """What labels the run's work; none of it ever changes."""
+    return RunContext(
+        run_id=row.id,
+        project_id=row.project_id,
+        workflow_name=row.definition_name,
+        workflow_version=row.definition_version,
+        trace_id=row.trace_id,
+        session_id=row.session_id,
+        user_id=row.user_id,
+    )
 
 
 async def list_runs(

@@ -70,19 +70,35 @@ class TestPayloadCipher:
         (encoded,) = await PayloadCipher([new_key()]).encode(payloads(PlainText("agent planner")))
         assert encoded.data == b'"agent planner"'
 
-    async def test_histories_written_before_can_be_read(self) -> None:
-        """The preset dictionary is part of the format: this fails when it changes."""
+    @pytest.mark.parametrize(
+        ("metadata", "data"),
+        [
+            (
+                {"encoding": b"binary/encrypted", "key-id": b"d010939d"},
+                "0cuK1NzZMgzesNF5q5wjyhRDwROi/YX1mD4ZcPcjLaMiOuC7ymlCdexkibfKBnTqJeRdxCSX3rF9yV5b",
+            ),
+            (
+                {"encoding": b"binary/encrypted"},
+                "0BCTnY8V8zk0Qq+fr2KUgHn095eqRrNQOWZ1DOiCff4dRV9ssf89SIAurT1iwGH4mTMmsBr8F7pJa3+T",
+            ),
+        ],
+        ids=["first", "second"],
+    )
+    async def test_histories_written_before_can_be_read(self, metadata: dict[str, bytes], data: str) -> None:
+        """The preset dictionaries are part of the format: this fails when one changes."""
         key = SecretStr(base64.b64encode(bytes(range(32))).decode())
-        data = base64.b64decode("0cuK1NzZMgzesNF5q5wjyhRDwROi/YX1mD4ZcPcjLaMiOuC7ymlCdexkibfKBnTqJeRdxCSX3rF9yV5b")
-        written = Payload(metadata={"encoding": b"binary/encrypted", "key-id": KEY_ID}, data=data)
+        written = Payload(metadata=metadata, data=base64.b64decode(data))
         expected: Json = {"step": {"run": {"run_id": "run_01"}, "events": []}, "usage": {"total_tokens": 3}}
         assert values(await PayloadCipher([key]).decode([written])) == [expected]
+
+    async def test_what_our_payloads_are_made_of_takes_little_room(self) -> None:
+        """Forty bytes are the key's id, the nonce, the tag and the first byte of what was compressed."""
+        answer: Json = {"length": 2, "text": "", "finish_reason": "stop", "attempt": 1, "usage": {}}
+        (encoded,) = await PayloadCipher([new_key()]).encode(payloads(answer))
+        assert len(encoded.data) < 60
 
     @pytest.mark.parametrize("key", ["", "short", base64.b64encode(b"x" * 31).decode(), "not base64 at all!"])
     def test_a_bad_key_is_refused_without_being_shown(self, key: str) -> None:
         with pytest.raises(SettingsError) as caught:
             PayloadCipher([SecretStr(key)])
         assert not key or key not in caught.value.detail
-
-
-KEY_ID = b"d010939d"

@@ -1,0 +1,45 @@
+"""Which run an activity works for: its workflow's id says so, and the run's row says the rest."""
+
+from collections import OrderedDict
+
+from studio.contracts.runs import RunContext
+from studio.db.engine import Database
+from studio.errors import StudioError
+from studio.store.runs import context_of, get_run
+
+KEPT_RUNS = 10_000
+"""About as many as a worker keeps in its workflow cache; half a kilobyte each."""
+
+
+class RunGone(StudioError):
+    """The run is not in the database, or has ended there: nothing may be done for it."""
+
+
+def run_id_of(workflow_id: str) -> str:
+    """A run's workflow has the run's id; its children have `RUN_ID/PATH`."""
+    return workflow_id.partition("/")[0]
+
+
+class RunContexts:
+    """What labels a run's work. Read once, since a row never changes in it: calls need not carry it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: OrderedDict[str, RunContext] = OrderedDict()
+        """The one used longest ago first."""
+
+    async def get(self, run_id: str) -> RunContext:
+        """Raises `RunGone` when there is no such run."""
+        found = self._known.get(run_id)
+        if found is not None:
+            self._known.move_to_end(run_id)
+            return found
+        async with self._database.read() as session:
+            row = await get_run(session, run_id)
+        if row is None:
+            raise RunGone(f"There is no run {run_id!r}.")
+        found = context_of(row)
+        self._known[run_id] = found
+        if len(self._known) > KEPT_RUNS:
+            self._known.popitem(last=False)
+        return found
