@@ -16,6 +16,7 @@ from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunEnd, RunError, RunProgress, RunRequest
 from studio.contracts.steps import ErrorType
+from studio.engine.answers import call_timeout, output_of
 from studio.engine.plan import compile_plan
 from studio.engine.scheduler import advance
 from studio.engine.state import (
@@ -39,7 +40,7 @@ from studio.engine.state import (
     progress_of,
 )
 from workflows import calls
-from workflows.agent_loop import parse_answer, run_agent
+from workflows.agent_loop import run_agent
 
 SHOWN_STEPS = 30
 _MARKS = {"succeeded": "✓", "failed": "✗", "running": "▶", "skipped": "»", "cancelled": "◼"}
@@ -131,7 +132,7 @@ class Driver:
         try:
             agent = self._agent_of(command)
             result = await run_agent(agent, command, lambda failed: self._context(command, agent, failed))
-            output = result.text if command.output_schema is None else parse_answer(result.text)
+            output = output_of(command, result.text)
             event: CoreEvent = StepSucceeded(
                 workflow.now(), command.path, output, result.attempt, result.usage, result.cost_usd
             )
@@ -222,8 +223,7 @@ def _ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCa
             return _failed(at, path, RunError(type=str(kind), message=cause.message), cause.details)
         case TemporalTimeout():
             which = cause.type.name.lower().replace("_", "-") if cause.type else "own"
-            message = f"The step's call ran into its {which} timeout."
-            return _failed(at, path, RunError(type="timeout", message=message), cause.last_heartbeat_details)
+            return _failed(at, path, call_timeout(which), cause.last_heartbeat_details)
         case _:
             return _failed(at, path, RunError(type="internal_error", message=str(cause or error)), ())
 
