@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import typer
 
@@ -12,7 +12,7 @@ from cli.remote import fail, with_api
 from cli.testing.definitions import read_definitions
 from cli.testing.files import definition_beside, is_test_file, test_file_of
 from studio.contracts.agents import CallErrorType
-from studio.contracts.base import JsonObject
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.durations import format_duration
 from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
 from studio.document_writer import dump_documents
@@ -41,10 +41,19 @@ def record_run(paths: Sequence[Path], run_id: str) -> None:
         fail(f"{run.id} is a run of the {run.kind} {run.workflow.name!r}, which {definition} does not hold.")
     target = test_file_of(definition)
     before = target.read_text(encoding="utf-8") if target.exists() else ""
-    text = dump_documents([case_of(run)])
+    case = case_of(run)
+    if before.strip() and case["name"] in _names(target):
+        fail(f"{target} holds a case {case['name']!r} already.")
+    text = dump_documents([case])
     if before.strip():
         text = f"{before.rstrip()}\n---\n{text}"
     target.write_text(text, encoding="utf-8")
+
+
+def _names(target: Path) -> list[Json]:
+    """Of the cases that are there. Raises `FilesRejected`."""
+    values = read_sources([target]).values
+    return [cast("JsonObject", value).get("name") for value in values if isinstance(value, dict)]
 
 
 def case_of(run: Run) -> JsonObject:
