@@ -40,6 +40,8 @@ class RunEvents:
                 await self._take_up(run.run_id, event.ts)
         events = list(step.events)
         if info.attempt > 1:
+            # What has no key would be told twice.
+            events = [event for event in events if event.key() is not None]
             attempt = attempt_of(step)
             data = {"superseded_attempt": attempt - 1}
             events.append(NewEvent(ts=utc_now(), step_id=step.path, attempt=attempt, type="step.retrying", data=data))

@@ -139,8 +139,9 @@ class Driver:
             self._handed.pop(command.path, None)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
             event = _ended(error, command.path, workflow.now())
-            # Perhaps the call never ran. Publishing an event again changes nothing.
-            self._outbox[:0] = self._handed.pop(command.path, [])
+            # Perhaps the call never ran. Publishing an event that has a key again changes nothing.
+            handed = self._handed.pop(command.path, [])
+            self._outbox[:0] = [event for event in handed if event.key() is not None]
         self._tasks.pop(command.path, None)
         self._arrived.append(event)
 
