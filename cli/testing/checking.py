@@ -110,7 +110,7 @@ def _events(expected: list[ExpectedEvent], events: list[NewEvent]) -> list[Failu
     rest = iter(events)
     for index, wanted in enumerate(expected):
         if not any(_is(wanted, event) for event in rest):
-            came = [[event.type, event.step_id] if event.step_id else [event.type] for event in events]
+            came = [f"{event.type} {event.step_id or ''}".rstrip() for event in events]
             message = "It did not come after those before it."
             shown = wanted.model_dump(exclude_unset=True)
             return [Failure(what=f"events[{index}]", message=message, expected=shown, actual=came)]

@@ -45,6 +45,10 @@ def _lines(failure: Failure) -> list[Text]:
     expected, actual = _texts(failure.expected, failure.actual)
     if len(expected) == len(actual) == 1:
         return [*lines, Text(f"        expected  {expected[0]}"), Text(f"        came      {actual[0]}")]
+    if type(failure.expected) is not type(failure.actual):
+        for head, values in (("expected", expected), ("came", actual)):
+            lines += [Text(f"        {head}"), *(Text(f"          {line}") for line in values[:_MOST_LINES])]
+        return lines
     lines.append(Text("        - expected, + came", "dim"))
     diff = [line for line in difflib.unified_diff(expected, actual, n=2, lineterm="") if not line.startswith(_HEADS)]
     lines += [Text(f"        {line}", _DIFF_STYLES.get(line[0], "")) for line in diff[:_MOST_LINES]]
