@@ -10,7 +10,6 @@ from temporalio import activity
 
 from activities.failures import as_application_error
 from activities.heartbeat import heartbeating
-from activities.messages import opening_messages
 from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
 from studio.clients.llm import LlmClient
@@ -18,6 +17,7 @@ from studio.contracts.activities import CompletionRequest, CompletionResult, Fai
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
+from studio.engine.messages import opening_messages
 from studio.store.conversations import ConversationStore
 
 KEEP_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)

@@ -3,12 +3,10 @@
 from temporalio import activity
 
 from activities.failures import as_application_error
-from activities.messages import template_variables, user_text
 from activities.run_events import RunEvents, attempt_of
 from studio.clients.prompts import PromptClient
 from studio.contracts.activities import FailureDetails, RenderPromptRequest, RenderPromptResult
-from studio.contracts.base import JsonObject
-from studio.contracts.prompts import RenderedPrompt
+from studio.engine.messages import prompt_messages, template_variables
 from studio.store.conversations import ConversationStore
 
 
@@ -30,20 +28,10 @@ class PromptActivities:
                 label=request.prompt.label,
                 version=request.prompt.version,
             )
-            messages = _conversation(rendered, request)
+            messages = prompt_messages(rendered, request.message, request.input)
             length = await self._conversations.write(step.conversation_id, 0, messages)
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=attempt_of(request.step))) from error
         return RenderPromptResult(
             length=length, prompt=f"{rendered.name}@{rendered.version}", attempt=attempt_of(request.step)
         )
-
-
-def _conversation(rendered: RenderedPrompt, request: RenderPromptRequest) -> list[JsonObject]:
-    """A text is the system message. The user message follows unless the prompt ends with one of its own."""
-    messages = list(rendered.messages or [])
-    if rendered.text is not None:
-        messages.append({"role": "system", "content": rendered.text})
-    if request.message is not None or not messages or messages[-1]["role"] != "user":
-        messages.append({"role": "user", "content": user_text(request.message, request.input)})
-    return messages

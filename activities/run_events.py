@@ -63,6 +63,8 @@ class RunEvents:
         events = list(step.events)
         attempt = attempt_of(step)
         if info.attempt > 1:
+            # What has no key would be told twice.
+            events = [event for event in events if event.key() is not None]
             data = {"superseded_attempt": attempt - 1}
             events.append(NewEvent(ts=utc_now(), step_id=step.path, attempt=attempt, type="step.retrying", data=data))
         await self.stream.publish(run.run_id, events)

@@ -11,6 +11,7 @@ from studio.documents import Document, load_documents
 from studio.errors import FieldError, InvalidInput, StudioError
 
 SUFFIXES = (".yaml", ".yml")
+TEST_SUFFIXES = (".test.yaml", ".test.yml")
 
 
 class Place(Contract):
@@ -129,16 +130,22 @@ def read_sources(paths: Iterable[Path]) -> Sources:
 
 
 def _found(paths: Iterable[Path]) -> Iterable[Path]:
-    """Hidden files and folders are left out, unless they are named."""
+    """Hidden files and folders, and test files, are left out, unless they are named."""
     found: dict[Path, Path] = {}
     for path in paths:
-        inside = sorted(_below(path)) if path.is_dir() else [path]
+        inside = sorted(file for file in below(path) if not is_test_file(file)) if path.is_dir() else [path]
         for file in inside:
             found.setdefault(file.resolve(), file)
     return found.values()
 
 
-def _below(folder: Path) -> Iterable[Path]:
+def is_test_file(path: Path) -> bool:
+    """Whether it holds cases for `studio test` rather than definitions."""
+    return path.name.endswith(TEST_SUFFIXES)
+
+
+def below(folder: Path) -> Iterable[Path]:
+    """Its YAML files and those of its folders, none of them hidden."""
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
         if path.suffix in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in parts):

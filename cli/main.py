@@ -5,6 +5,7 @@ import typer
 from cli.commands import register as register_commands
 from cli.prompt_commands import register as register_prompt_commands
 from cli.stack.commands import register as register_stack_commands
+from cli.testing.commands import register as register_test_command
 from studio.leaving import leave
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 register_commands(app)
 register_prompt_commands(app)
 register_stack_commands(app)
+register_test_command(app)
 
 
 def main() -> None:

@@ -1,13 +1,11 @@
 """The native agent: each model call is an activity of its own, so that a crash costs none of the calls before it."""
 
-import json
 from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
 
 from studio.contracts.activities import CompletionRequest, CompletionResult, Opening, RenderPromptRequest, StepContext
-from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent
 from studio.engine.state import RunAgent
 from workflows import calls, policies
@@ -50,17 +48,3 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
             prompt=rendered.prompt,
         )
     return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")
-
-
-def parse_answer(text: str) -> Json:
-    """The first JSON object in an answer, whatever stands around it; the text when there is none."""
-    decoder = json.JSONDecoder()
-    start = text.find("{")
-    while start >= 0:
-        try:
-            return decoder.raw_decode(text, start)[0]
-        except ValueError:
-            start = text.find("{", start + 1)
-        except RecursionError:
-            break
-    return text

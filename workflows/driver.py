@@ -11,6 +11,7 @@ from studio.contracts.activities import RecordEndRequest, StepContext
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
+from studio.engine.answers import output_of
 from studio.engine.children import child_of, definition_of
 from studio.engine.plan import compile_plan
 from studio.engine.scheduler import advance
@@ -39,7 +40,7 @@ from studio.engine.state import (
 )
 from studio.engine.turn import TURN_COST
 from workflows import calls
-from workflows.agent_loop import parse_answer, run_agent
+from workflows.agent_loop import run_agent
 from workflows.carried import Carried
 from workflows.details import details_of
 from workflows.outbox import Outbox
@@ -227,7 +228,7 @@ class Driver:
         try:
             agent = self._agent_of(command)
             result = await run_agent(agent, command, lambda failed: self._context(command, agent, failed))
-            output = result.text if command.output_schema is None else parse_answer(result.text)
+            output = output_of(command, result.text)
             at = workflow.now()
             self._outbox.settle(path, published=True)
             self._over(StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd))

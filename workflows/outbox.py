@@ -57,10 +57,10 @@ class Outbox:
         return events
 
     def settle(self, path: str, *, published: bool, more: Iterable[NewEvent] = ()) -> None:
-        """The step's call is over. When it perhaps never ran, what it was given goes out again, which changes nothing
-        if it did.
+        """The step's call is over. When it perhaps never ran, what it was given goes out again: publishing an event
+        that has a key a second time changes nothing.
         """
-        handed = self._handed.pop(path, [])
+        handed = [event for event in self._handed.pop(path, []) if event.key() is not None]
         self._events[:0] = [*([] if published else handed), *more]
 
     def rest(self) -> list[NewEvent]:

@@ -17,6 +17,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeout
 from studio.contracts.activities import FailureDetails
 from studio.contracts.runs import ChildResult, RunError, StepRun
 from studio.contracts.steps import ErrorType
+from studio.engine.answers import call_timeout
 from studio.engine.state import StepCancelled, StepEnded, StepFailed, StepSucceeded
 
 
@@ -29,8 +30,7 @@ def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | S
             return _failed(at, path, RunError(type=_known(cause.type), message=cause.message), cause.details)
         case TemporalTimeout():
             which = cause.type.name.lower().replace("_", "-") if cause.type else "own"
-            message = f"The step's call ran into its {which} timeout."
-            return _failed(at, path, RunError(type="timeout", message=message), cause.last_heartbeat_details)
+            return _failed(at, path, call_timeout(which), cause.last_heartbeat_details)
         case _:
             return _failed(at, path, RunError(type="internal_error", message=str(cause or error)), ())
 

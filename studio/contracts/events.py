@@ -57,7 +57,11 @@ class NewEvent(Wire):
 
     def key(self) -> str | None:
         """What makes a lifecycle event the same event when a retried activity publishes it again."""
-        return None if self.type in {"token", "thinking"} else f"{self.type}:{self.step_id or ''}:{self.attempt}"
+        if self.type in {"token", "thinking"}:
+            return None
+        # A node of a graph takes several edges.
+        to = f":{self.data.get('to')}" if self.type == "edge.taken" else ""
+        return f"{self.type}:{self.step_id or ''}:{self.attempt}{to}"
 
 
 class RunEvent(NewEvent):

@@ -44,7 +44,7 @@ def addresses(studio: StudioCommand) -> dict[str, str]:
 
 class TestExamples:
     def test_each_has_an_input_here(self) -> None:
-        assert {path.name for path in EXAMPLES.iterdir()} == INPUTS.keys()
+        assert {path.name for path in EXAMPLES.iterdir() if ".test." not in path.name} == INPUTS.keys()
 
     @pytest.mark.parametrize("name", INPUTS)
     def test_it_succeeds_on_the_local_model(self, studio: StudioCommand, name: str) -> None:

@@ -6,6 +6,7 @@ import orjson
 
 from studio.contracts.activities import Opening
 from studio.contracts.base import Json, JsonObject
+from studio.contracts.prompts import Rendered
 from studio.templates import render_text
 
 
@@ -16,6 +17,19 @@ def opening_messages(opening: Opening) -> list[JsonObject]:
         content = render_text(opening.instructions, template_variables(opening.input))
         messages.append({"role": "system", "content": content})
     messages.append({"role": "user", "content": user_text(opening.message, opening.input)})
+    return messages
+
+
+def prompt_messages(rendered: Rendered, message: str | None, given: Json) -> list[JsonObject]:
+    """A text is the system message. The user message follows unless the prompt ends with one of its own.
+
+    Raises `InvalidInput` when the `message` template fails.
+    """
+    messages = list(rendered.messages or [])
+    if rendered.text is not None:
+        messages.append({"role": "system", "content": rendered.text})
+    if message is not None or not messages or messages[-1]["role"] != "user":
+        messages.append({"role": "user", "content": user_text(message, given)})
     return messages
 
 

@@ -1,0 +1,138 @@
+"""The same definition and the same replies on Temporal and in memory: the same steps, outputs and events."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.definitions import ResolvedDefinition, parse_workflow
+from studio.contracts.events import NewEvent
+from studio.contracts.runs import Run, RunEnd
+from studio.engine.memory_driver import MemoryDriver, MemoryRun
+from studio.engine.state import CancelRequested, RunFacts
+from tests.support.databases import sqlite_database
+from tests.support.parity_scripts import (
+    CHOICES,
+    FAILURES,
+    GRAPH,
+    HELD,
+    LATE,
+    LIMITED,
+    PARALLEL,
+    SEQUENCE,
+    Script,
+)
+from tests.support.platform import Engine
+from tests.support.scripted_replies import NoPrompts, ScriptedReplies
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """One database is enough: what the drivers differ in is not in it."""
+    return sqlite_database(tmp_path)
+
+
+async def on_temporal(engine: Engine, script: Script, *, cancelled: bool = False) -> tuple[Run, list[NewEvent]]:
+    """Cancelled, if it is, while its first call is under way."""
+    for path, text in script.says.items():
+        engine.upstream.when(text, *(answer.upstream() for answer in script.answers[path]))
+    handle = await engine.start(script.steps, script.given, **script.fields)
+    if cancelled:
+        await engine.upstream.wait_for_calls(1)
+        await handle.cancel()
+    with contextlib.suppress(WorkflowFailureError):  # the run says how it failed
+        await handle.result()
+    return await engine.run(handle.id), [*await engine.events(handle.id)]
+
+
+def in_memory(script: Script, *, cancelled: bool = False) -> MemoryRun:
+    document = {"name": "test", "pattern": "sequential", "steps": script.steps, **script.fields}
+    definition = ResolvedDefinition(workflow=parse_workflow(document))
+    replies = ScriptedReplies({path: [one.memory() for one in found] for path, found in script.answers.items()})
+    driver = MemoryDriver(
+        definition, RunFacts(id="run_1"), script.given, replies=replies, prompts=NoPrompts(), start=START
+    )
+    if cancelled:
+        driver.add(CancelRequested(START + timedelta(seconds=1)))
+    return driver.run()
+
+
+def assert_same(script: Script, memory: MemoryRun, run: Run, events: Sequence[NewEvent]) -> None:
+    compared = Compared(script)
+    assert compared.end(memory.end) == compared.end(run)
+    assert compared.told_of_each(memory.events) == compared.told_of_each(events)
+    assert compared.told(memory.events) == compared.told(events)
+
+
+_RACING = frozenset({"run.started", "step.started"})
+_WHEN = frozenset({"duration_ms", "until", "started_at", "ended_at"})
+
+
+class Compared:
+    """What both drivers must agree on: moments and durations are left out, and usage if it is not counted."""
+
+    def __init__(self, script: Script) -> None:
+        self._left_out = _WHEN if script.counted else _WHEN | {"usage", "cost_usd"}
+        self._untold = {"token"} if script.counted else {"token", "usage"}
+
+    def plain(self, value: Any) -> Json:
+        if isinstance(value, dict):
+            items = cast("JsonObject", value).items()
+            return {key: self.plain(item) for key, item in items if key not in self._left_out}
+        if isinstance(value, list):
+            return [self.plain(item) for item in cast("list[Json]", value)]
+        return value
+
+    def told(self, events: Sequence[NewEvent]) -> list[Json]:
+        """By their times: on Temporal what one step ended with may be told after another's next attempt began.
+
+        Without the starts, since calls that begin together tell of theirs in any order; see `told_of_each`.
+        """
+        untold = _RACING | self._untold
+        kept = sorted((event for event in events if event.type not in untold), key=lambda event: event.ts)
+        return [self.plain([event.type, event.step_id, event.attempt, event.data]) for event in kept]
+
+    def told_of_each(self, events: Sequence[NewEvent]) -> dict[str | None, list[Json]]:
+        """Of each step, and under None of the run, in its order."""
+        found: dict[str | None, list[Json]] = {}
+        for event in events:
+            if event.type not in self._untold:
+                found.setdefault(event.step_id, []).append(self.plain([event.type, event.attempt, event.data]))
+        return found
+
+    def end(self, run: Run | RunEnd) -> Json:
+        steps = run.steps if isinstance(run, Run) else run.progress.steps
+        totals = run if isinstance(run, Run) else run.progress
+        fields = {"steps": [step.model_dump(mode="json") for step in steps], "status": run.status}
+        fields |= {"output": run.output, "error": run.error and run.error.model_dump()}
+        return self.plain(fields | {"usage": totals.usage.model_dump(), "cost_usd": totals.cost_usd})
+
+
+class TestParity:
+    @pytest.mark.parametrize(
+        "script",
+        [
+            pytest.param(SEQUENCE, id="sequence, retries and structured output"),
+            pytest.param(PARALLEL, id="parallel"),
+            pytest.param(CHOICES, id="conditional, route and loop"),
+            pytest.param(GRAPH, id="graph and hierarchical"),
+            pytest.param(FAILURES, id="failures, timeouts, compensation and finally"),
+            pytest.param(LIMITED, id="limits"),
+            pytest.param(LATE, id="a call that the step's timeout ends"),
+        ],
+    )
+    async def test_steps_output_and_events_are_the_same(self, engine: Engine, script: Script) -> None:
+        run, events = await on_temporal(engine, script)
+        assert_same(script, in_memory(script), run, events)
+
+    async def test_a_cancelled_run_is_the_same(self, engine: Engine) -> None:
+        run, events = await on_temporal(engine, HELD, cancelled=True)
+        assert run.status == "cancelled"
+        assert_same(HELD, in_memory(HELD, cancelled=True), run, events)
