@@ -8,7 +8,7 @@ from studio.errors import StudioError
 from studio.store.runs import context_of, get_run
 
 KEPT_RUNS = 10_000
-"""About as many as a worker keeps in its workflow cache; half a kilobyte each."""
+"""Five times as many as a worker keeps in its workflow cache by default; half a kilobyte each."""
 
 
 class RunGone(StudioError):
