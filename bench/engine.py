@@ -20,7 +20,7 @@ from bench.hand_written import STEPS, HandWritten
 from bench.harness import ROOT, Measurement, free_port, median, server
 from cli.stack import parts
 from studio.contracts.agents import AgentSpec
-from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, WorkflowDefinition
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, parse_workflow
 from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
 from studio.contracts.runs import RunContext, RunRequest
 from studio.db.engine import open_database
@@ -33,7 +33,7 @@ AT_ONCE = 100
 FLOOR = "workflow written by hand"
 _STEPS = [{"id": f"s{number}", "agent": "noop", "input": number} for number in range(STEPS)]
 DEFINITION = ResolvedDefinition(
-    workflow=WorkflowDefinition.model_validate({"name": "bench", "pattern": "sequential", "steps": _STEPS}),
+    workflow=parse_workflow({"name": "bench", "pattern": "sequential", "steps": _STEPS}),
     agents={"noop": ResolvedAgent(name="noop", version=1, spec=AgentSpec(message="x"))},
 )
 Start = Callable[[], Awaitable[WorkflowHandle[Any, Any]]]

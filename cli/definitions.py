@@ -16,7 +16,7 @@ from cli.output import count_text, err, out, plain, print_json, safe
 from cli.remote import FAILED, with_api
 from studio.clients.api import ApiClient
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import AnyWorkflow, parse_workflow
 from studio.contracts.resources import ApplyReport, Graph
 from studio.documents import load_documents
 from studio.engine.checks import check_workflow
@@ -86,10 +86,10 @@ def _only_workflow(sources: Sources, path: Path, name: str | None) -> int:
     return chosen[0]
 
 
-def _read_workflow(sources: Sources, index: int) -> WorkflowDefinition:
+def _read_workflow(sources: Sources, index: int) -> AnyWorkflow:
     """Raises `FilesRejected` for what no stack is needed to find; whether agents are stored is not looked at."""
     try:
-        workflow = WorkflowDefinition.model_validate(sources.values[index])
+        workflow = parse_workflow(sources.values[index])
         errors = check_workflow(workflow)
     except ValidationError as error:
         workflow, errors = None, field_errors(error)

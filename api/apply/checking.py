@@ -2,28 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.apply.parsing import SourceDocument
-from api.definitions.checks import agent_errors, definition_errors
+from api.definitions.checks import definition_errors, reference_errors
 from studio.clients.prompts import PromptClient
-from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import AnyDefinition, DefinitionKind, WorkflowDefinition, parse_definition
 from studio.contracts.prompts import PromptDocument
+from studio.contracts.resources import DocumentKind
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
 from studio.web.problems import field_errors
 
-AnyDefinition = AgentDefinition | WorkflowDefinition | PromptDocument
-MODELS: dict[str, type[AgentDefinition] | type[WorkflowDefinition] | type[PromptDocument]] = {
-    "agent": AgentDefinition,
-    "workflow": WorkflowDefinition,
-    "prompt": PromptDocument,
-}
+KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 
 @dataclass
@@ -31,7 +26,9 @@ class Checked:
     """The documents of one request. `errors` are by document; their `loc` is relative to it."""
 
     sources: Sequence[SourceDocument]
-    definitions: dict[int, AnyDefinition] = field(default_factory=dict[int, AnyDefinition])
+    definitions: dict[int, AnyDefinition | PromptDocument] = field(
+        default_factory=dict[int, "AnyDefinition | PromptDocument"]
+    )
     """By the document's place; one that could not be read is left out."""
     errors: list[tuple[int, FieldError]] = field(default_factory=list[tuple[int, FieldError]])
 
@@ -45,7 +42,7 @@ class Checked:
     def prompts(self) -> dict[int, PromptDocument]:
         return {index: found for index, found in self.definitions.items() if isinstance(found, PromptDocument)}
 
-    def stored(self) -> dict[int, AgentDefinition | WorkflowDefinition]:
+    def stored(self) -> dict[int, AnyDefinition]:
         return {index: found for index, found in self.definitions.items() if not isinstance(found, PromptDocument)}
 
 
@@ -73,28 +70,30 @@ def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | No
     return checked
 
 
-def _read(value: Json) -> AnyDefinition | list[FieldError]:
+def _read(value: Json) -> AnyDefinition | PromptDocument | list[FieldError]:
     if not isinstance(value, dict):
         return [FieldError(loc=[], msg="a document is an object with a `kind`", type="not_an_object")]
     kind: Any = cast("JsonObject", value).get("kind")
-    model = MODELS.get(kind) if isinstance(kind, str) else None
-    if model is None:
+    if kind not in KINDS:
         found = "there is no `kind`" if kind is None else f"the kind {kind!r} is unknown"
-        message = f"{found}: write one of {', '.join(MODELS)}"
+        message = f"{found}: write one of {', '.join(KINDS)}"
         return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind")]
     try:
-        return model.model_validate(value)
+        return PromptDocument.model_validate(value) if kind == "prompt" else parse_definition(kind, value)
     except ValidationError as error:
         return field_errors(error)
 
 
-async def check_agents(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:
-    """Agents that workflows name must be stored, or be among the documents."""
-    beside = {(found.project_id, found.name) for found in checked.stored().values() if found.kind == "agent"}
-    for index, definition in checked.stored().items():
+async def check_references(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:
+    """Agents and workflows that workflows name must be stored, or be among the documents."""
+    stored = checked.stored()
+    beside: dict[str, set[tuple[DefinitionKind, str]]] = {}
+    for definition in stored.values():
+        beside.setdefault(definition.project_id, set()).add((definition.kind, definition.name))
+    for index, definition in stored.items():
         if isinstance(definition, WorkflowDefinition):
-            also = {name for project_id, name in beside if project_id == definition.project_id}
-            checked.add(index, await agent_errors(session, definition, also=also, lock=lock))
+            also = beside[definition.project_id]
+            checked.add(index, await reference_errors(session, definition, also=also, lock=lock))
 
 
 async def check_prompts(prompts: PromptClient, checked: Checked) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from sqlalchemy.exc import IntegrityError
 
-from api.apply.checking import Checked, check_agents, check_documents, check_prompts
+from api.apply.checking import Checked, check_documents, check_prompts, check_references
 from api.apply.parsing import SourceDocument
 from api.definitions.checks import invalid, located
 from api.definitions.service import duplicate
@@ -40,14 +40,14 @@ async def apply_documents(
     await check_prompts(prompts, checked)
     if dry_run or checked.errors:
         async with database.read() as session:
-            await check_agents(session, checked)
+            await check_references(session, checked)
             _refuse_errors(checked)
             planned = await _plan(session, checked)
         return await _report(checked, planned, prompts, actor=actor, dry_run=True)
     async with database.write() as session:
         await store.lock_for_apply(session)
         planned = await _plan(session, checked, lock=True)
-        await check_agents(session, checked, lock="share")
+        await check_references(session, checked, lock="share")
         _refuse_errors(checked)
         await _write(session, checked, planned, actor)
         return await _report(checked, planned, prompts, actor=actor, dry_run=False)
@@ -116,7 +116,7 @@ async def validate_documents(
         checked.errors.append((0, FieldError(loc=[], msg="there is no document here", type="empty")))
     await check_prompts(prompts, checked)
     async with database.read() as session:
-        await check_agents(session, checked)
+        await check_references(session, checked)
     workflow = next((found for found in checked.stored().values() if isinstance(found, WorkflowDefinition)), None)
     return ValidationReport(
         valid=not checked.errors,

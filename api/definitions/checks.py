@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from studio.contracts.agents import AgentDefinition
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import AnyDefinition, AnyWorkflow, DefinitionKind
 from studio.contracts.ids import is_id
-from studio.engine.checks import agent_references, check_agent, check_workflow
+from studio.engine.checks import agent_references, check_agent, check_workflow, workflow_references
 from studio.errors import FieldError, InvalidInput
 from studio.json_schema import check_schema
 from studio.store.definitions import PREFIXES, Lock, find_definitions, list_names
@@ -16,7 +16,7 @@ from studio.store.definitions import PREFIXES, Lock, find_definitions, list_name
 SUGGEST_FROM = 500
 
 
-def definition_errors(definition: AgentDefinition | WorkflowDefinition) -> list[FieldError]:
+def definition_errors(definition: AnyDefinition) -> list[FieldError]:
     """What can be known without the store; `loc` is relative to the document."""
     found: list[FieldError] = []
     if is_id(definition.name, PREFIXES[definition.kind]):
@@ -29,32 +29,54 @@ def definition_errors(definition: AgentDefinition | WorkflowDefinition) -> list[
     return found + check_workflow(definition)
 
 
-async def agent_errors(
-    session: AsyncSession, workflow: WorkflowDefinition, *, also: Collection[str] = (), lock: Lock | None = None
+async def reference_errors(
+    session: AsyncSession,
+    workflow: AnyWorkflow,
+    *,
+    also: Collection[tuple[DefinitionKind, str]] = (),
+    lock: Lock | None = None,
 ) -> list[FieldError]:
-    """Agents that the workflow names and that are neither stored nor in `also`."""
-    references = agent_references(workflow)
-    refs = {ref for _, ref in references if ref not in also}
-    stored = await find_definitions(session, "agent", refs, workflow.project_id, lock=lock)
+    """Agents and workflows that the workflow names and that are neither stored nor in `also`. A workflow may name
+    itself, and only workflows of its own project. `lock` is for the agents: two workflows that name each other and are
+    changed at once would wait for each other.
+    """
+    beside: set[tuple[DefinitionKind, str]] = {*also, ("workflow", workflow.name)}
+    errors = await _missing(session, workflow, "agent", agent_references(workflow), beside, lock)
+    return errors + await _missing(session, workflow, "workflow", workflow_references(workflow), beside, None)
+
+
+async def _missing(
+    session: AsyncSession,
+    workflow: AnyWorkflow,
+    kind: DefinitionKind,
+    references: Sequence[tuple[list[str | int], str]],
+    beside: Collection[tuple[DefinitionKind, str]],
+    lock: Lock | None,
+) -> list[FieldError]:
+    refs = {ref for _, ref in references if (kind, ref) not in beside}
+    stored = await find_definitions(session, kind, refs, workflow.project_id, lock=lock)
+    if kind == "workflow":
+        stored = {ref: row for ref, row in stored.items() if row.project_id == workflow.project_id}
     missing = refs - stored.keys()
     if not missing:
         return []
-    names = [*await list_names(session, "agent", workflow.project_id, SUGGEST_FROM), *also]
+    names = await list_names(session, kind, workflow.project_id, SUGGEST_FROM)
+    names = [*names, *(name for other, name in beside if other == kind)]
     return [
         FieldError(
             loc=loc,
-            msg=f"there is no agent {ref!r} in project {workflow.project_id!r}",
-            type="unknown_agent",
-            hint=_suggestion(ref, names),
+            msg=f"there is no {kind} {ref!r} in project {workflow.project_id!r}",
+            type=f"unknown_{kind}",
+            hint=_suggestion(kind, ref, names),
         )
         for loc, ref in references
         if ref in missing
     ]
 
 
-def _suggestion(ref: str, names: Sequence[str]) -> str:
+def _suggestion(kind: DefinitionKind, ref: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(ref, names, 1)
-    return f"did you mean {close[0]!r}?" if close else "store the agent first, or apply both together"
+    return f"did you mean {close[0]!r}?" if close else f"store the {kind} first, or apply both together"
 
 
 def invalid(errors: Sequence[FieldError]) -> InvalidInput:

@@ -6,25 +6,26 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.definitions.checks import agent_errors, definition_errors, invalid, located
+from api.definitions.checks import definition_errors, invalid, located, reference_errors
 from api.definitions.merge_patch import merge_patch
-from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, utc_now
-from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
+from studio.contracts.definitions import (
+    AnyDefinition,
+    DefinitionKind,
+    WorkflowDefinition,
+    parse_definition,
+    parse_workflow,
+)
 from studio.contracts.resources import Graph
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
-from studio.engine.checks import agent_references
+from studio.engine.checks import agent_references, workflow_references
 from studio.engine.drawing import workflow_graph
 from studio.errors import Conflict, FieldError, NotFound
 from studio.store import definitions as store
 from studio.web.preconditions import check_if_match, etag_of
 from studio.web.problems import invalid_input
 
-MODELS: dict[DefinitionKind, type[AgentDefinition] | type[WorkflowDefinition]] = {
-    "agent": AgentDefinition,
-    "workflow": WorkflowDefinition,
-}
 SHOWN_WORKFLOWS = 10
 
 
@@ -43,9 +44,7 @@ def _found(row: DefinitionRow | None, kind: DefinitionKind, ref: str, project_id
     return row
 
 
-async def create_definition(
-    session: WriteSession, definition: AgentDefinition | WorkflowDefinition, actor: str
-) -> DefinitionRow:
+async def create_definition(session: WriteSession, definition: AnyDefinition, actor: str) -> DefinitionRow:
     await check_definition(session, definition)
     try:
         return await store.insert_definition(session, definition, actor, utc_now())
@@ -53,7 +52,7 @@ async def create_definition(
         raise duplicate(definition) from error
 
 
-def duplicate(definition: AgentDefinition | WorkflowDefinition) -> Conflict:
+def duplicate(definition: AnyDefinition) -> Conflict:
     kind, name = definition.kind, definition.name
     return Conflict(f"There is already a {kind} {name!r} in project {definition.project_id!r}. Change it with PUT.")
 
@@ -62,7 +61,7 @@ async def replace_definition(
     session: WriteSession,
     ref: str,
     project_id: str,
-    definition: AgentDefinition | WorkflowDefinition,
+    definition: AnyDefinition,
     *,
     if_match: str | None,
     actor: str,
@@ -98,9 +97,9 @@ async def patch_definition(
             return await _store(session, row, definition, actor)
 
 
-def _patched(kind: DefinitionKind, document: JsonObject, patch: JsonObject) -> AgentDefinition | WorkflowDefinition:
+def _patched(kind: DefinitionKind, document: JsonObject, patch: JsonObject) -> AnyDefinition:
     try:
-        return MODELS[kind].model_validate(merge_patch(document, patch))
+        return parse_definition(kind, merge_patch(document, patch))
     except ValidationError as error:
         raise invalid_input(error, prefix=["body"]) from None
 
@@ -113,9 +112,7 @@ async def _locked(
     return row
 
 
-async def _store(
-    session: WriteSession, row: DefinitionRow, definition: AgentDefinition | WorkflowDefinition, actor: str
-) -> DefinitionRow:
+async def _store(session: WriteSession, row: DefinitionRow, definition: AnyDefinition, actor: str) -> DefinitionRow:
     fixed = {"name": row.name, "project_id": row.project_id}
     moved = [field for field, value in fixed.items() if getattr(definition, field) != value]
     if moved:
@@ -127,11 +124,11 @@ async def _store(
     return row
 
 
-async def check_definition(session: WriteSession, definition: AgentDefinition | WorkflowDefinition) -> None:
-    """Refuse what would fail later. The agents named stay locked, so that nobody deletes them meanwhile."""
+async def check_definition(session: WriteSession, definition: AnyDefinition) -> None:
+    """Refuse what would fail later. What is named stays locked, so that nobody deletes it meanwhile."""
     errors = definition_errors(definition)
     if isinstance(definition, WorkflowDefinition):
-        errors += await agent_errors(session, definition, lock="share")
+        errors += await reference_errors(session, definition, lock="share")
     if errors:
         raise invalid(located(errors, "body"))
 
@@ -140,28 +137,25 @@ async def delete_definition(
     session: WriteSession, kind: DefinitionKind, ref: str, project_id: str, *, if_match: str | None
 ) -> None:
     row = await _locked(session, kind, ref, project_id, if_match)
-    if kind == "agent":
-        await _check_unused(session, row)
+    await _check_unused(session, row)
     await store.delete_definition(session, row)
 
 
-async def _check_unused(session: WriteSession, agent: DefinitionRow) -> None:
-    candidates = await store.workflows_mentioning(session, [agent.name, agent.id])
-    users = [row.name for row in candidates if _names(row, agent)]
+async def _check_unused(session: WriteSession, used: DefinitionRow) -> None:
+    candidates = await store.workflows_mentioning(session, [used.name, used.id])
+    users = [row.name for row in candidates if row.id != used.id and _names(row, used)]
     if users:
         shown = ", ".join(map(repr, users[:SHOWN_WORKFLOWS])) + (", …" if len(users) > SHOWN_WORKFLOWS else "")
-        raise Conflict(
-            f"The agent {agent.name!r} is used by the workflow {shown}. Change or delete it first."
-            if len(users) == 1
-            else f"The agent {agent.name!r} is used by {len(users)} workflows: {shown}. Change or delete them first.",
-            extra={"workflows": users},
-        )
+        by = f"the workflow {shown}" if len(users) == 1 else f"{len(users)} workflows: {shown}"
+        message = f"The {used.kind} {used.name!r} is used by {by}. Change or delete what uses it first."
+        raise Conflict(message, extra={"workflows": users})
 
 
-def _names(workflow: DefinitionRow, agent: DefinitionRow) -> bool:
-    definition = WorkflowDefinition.model_validate(workflow.document)
-    refs = {ref for _, ref in agent_references(definition)}
-    return agent.id in refs or (agent.name in refs and workflow.project_id == agent.project_id)
+def _names(workflow: DefinitionRow, used: DefinitionRow) -> bool:
+    definition = parse_workflow(workflow.document)
+    references = agent_references(definition) if used.kind == "agent" else workflow_references(definition)
+    refs = {ref for _, ref in references}
+    return used.id in refs or (used.name in refs and workflow.project_id == used.project_id)
 
 
 async def get_definition_version(
@@ -180,7 +174,7 @@ async def get_workflow_graph(session: AsyncSession, ref: str, project_id: str, v
         document = (await get_definition(session, "workflow", ref, project_id)).document
     else:
         document = (await get_definition_version(session, "workflow", ref, project_id, version))[1].document
-    return Graph.model_validate(workflow_graph(WorkflowDefinition.model_validate(document)))
+    return Graph.model_validate(workflow_graph(parse_workflow(document)))
 
 
 async def list_definition_versions(

@@ -2,13 +2,21 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.definitions.checks import agent_errors, invalid, located
+from api.definitions.checks import invalid, located, reference_errors
 from studio.contracts.agents import AgentDefinition, AgentSpec
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import DefinitionKind, ResolvedAgent, ResolvedDefinition, WorkflowDefinition
+from studio.contracts.definitions import (
+    AnyWorkflow,
+    DefinitionKind,
+    ResolvedAgent,
+    ResolvedDefinition,
+    ResolvedWorkflow,
+    SequentialDefinition,
+    parse_workflow,
+)
 from studio.contracts.runs import RunKind
 from studio.contracts.steps import AgentStep
-from studio.engine.checks import agent_references
+from studio.engine.checks import agent_references, workflow_references
 from studio.errors import FieldError
 from studio.store.definitions import find_definitions, get_version
 
@@ -20,28 +28,41 @@ class VersionGone(Exception):
 
 
 async def resolve(session: AsyncSession, kind: RunKind, definition_id: str, version: int) -> ResolvedDefinition:
-    """Agents are taken at their newest version. Raises `VersionGone`, and `InvalidInput` when an agent is gone."""
+    """Agents and child workflows, and theirs, are taken at their newest version. Raises `VersionGone`, and
+    `InvalidInput` when one of them is gone.
+    """
     found = await get_version(session, definition_id, version)
     if found is None:
         raise VersionGone
     if kind == "agent":
         return _of_agent(found.document, version)
-    workflow = WorkflowDefinition.model_validate(found.document)
-    refs = {ref for _, ref in agent_references(workflow)}
-    rows = await find_definitions(session, "agent", refs, workflow.project_id)
-    if refs - rows.keys():
-        errors = await agent_errors(session, workflow)
-        raise invalid(located(errors, "workflow"))
-    agents = {
-        ref: ResolvedAgent(name=row.name, version=row.version, spec=_spec(row.document)) for ref, row in rows.items()
-    }
-    return ResolvedDefinition(workflow=workflow, agents=agents)
+    resolved = ResolvedDefinition(workflow=parse_workflow(found.document))
+    await _add_named(session, resolved, resolved.workflow)
+    return resolved
+
+
+async def _add_named(session: AsyncSession, resolved: ResolvedDefinition, workflow: AnyWorkflow) -> None:
+    """What a workflow names, and what that names, as far as it is not there yet."""
+    project = workflow.project_id
+    agents = {ref for _, ref in agent_references(workflow)} - resolved.agents.keys()
+    children = {ref for _, ref in workflow_references(workflow)} - resolved.workflows.keys()
+    rows = await find_definitions(session, "agent", agents, project)
+    found = await find_definitions(session, "workflow", children, project)
+    if agents - rows.keys() or any(ref not in found or found[ref].project_id != project for ref in children):
+        raise invalid(located(await reference_errors(session, workflow), f"workflow {workflow.name!r}"))
+    for ref, row in sorted(rows.items()):
+        resolved.agents[ref] = ResolvedAgent(name=row.name, version=row.version, spec=_spec(row.document))
+    added = {ref: (row, parse_workflow(row.document)) for ref, row in sorted(found.items())}
+    for ref, (row, child) in added.items():
+        resolved.workflows[ref] = ResolvedWorkflow(name=row.name, version=row.version, workflow=child)
+    for _, child in added.values():
+        await _add_named(session, resolved, child)
 
 
 def _of_agent(document: JsonObject, version: int) -> ResolvedDefinition:
     """A workflow of one step that hands the run's input to the agent."""
     agent = AgentDefinition.model_validate(document)
-    workflow = WorkflowDefinition(
+    workflow = SequentialDefinition(
         name=agent.name,
         project_id=agent.project_id,
         pattern="sequential",

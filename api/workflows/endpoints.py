@@ -9,7 +9,7 @@ from api.definitions.pages import definition_page, resource, version_page, versi
 from api.deps import DEFAULT_PROJECT, Project, ProjectFilter, ReadSessionDep, Ref, Search, WriteSessionDep
 from api.docs import problems
 from studio.contracts.base import JsonObject, Page
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import AnyWorkflow
 from studio.contracts.resources import Graph, StoredWorkflow, WorkflowVersion
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
@@ -19,7 +19,7 @@ from studio.web.preconditions import ANONYMOUS, Actor, IfMatch
 router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"], route_class=JsonRoute)
 
 WorkflowBody = Annotated[
-    WorkflowDefinition,
+    AnyWorkflow,
     Body(
         openapi_examples={
             "research-brief": {

@@ -1,34 +1,94 @@
 """The definition language: one model per `kind`, the same for YAML documents, API bodies and stored rows."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 
 from studio.contracts.agents import AgentDefinition, AgentSpec
 from studio.contracts.base import Contract, Json, JsonObject, Name, Wire
-from studio.contracts.steps import Limits, SequentialBlock, Step
+from studio.contracts.steps import (
+    ConditionalBlock,
+    GraphBlock,
+    HierarchicalBlock,
+    ParallelBlock,
+    SequentialBlock,
+    Step,
+)
+from studio.contracts.waits import Limits
 
-StepList = Annotated[list[Step], Field(min_length=1, max_length=2000)]
+Pattern = Literal["sequential", "parallel", "conditional", "graph", "hierarchical"]
+PATTERNS: tuple[Pattern, ...] = ("sequential", "parallel", "conditional", "graph", "hierarchical")
 
 
-class WorkflowDefinition(SequentialBlock, Contract):
+def _known_pattern(value: Any) -> Any:
+    if value not in PATTERNS:
+        raise ValueError(f"{value!r} is no pattern: write one of {', '.join(PATTERNS)}")
+    return value
+
+
+class WorkflowDefinition(Contract):
+    """What all workflows have; each has a `pattern` too, which says what block's fields come beside these."""
+
     kind: Literal["workflow"] = "workflow"
     name: Name
     project_id: Name = "default"
     description: str = ""
     input_schema: JsonObject | None = None
     """JSON Schema (2020-12) that a run's input must satisfy."""
-    pattern: Literal["sequential"]
-    steps: StepList
     output: Json = None
-    """An expression; without it the last finished step's output."""
+    """An expression; without it what the pattern gives: a sequence its last finished step's output, a parallel or
+    graph a list or map, a conditional that of the case it took, a team the manager's answer."""
     limits: Limits | None = None
-    finally_: Annotated[StepList | None, Field(alias="finally")] = None
+    finally_: Annotated[list[Step] | None, Field(alias="finally", min_length=1, max_length=2000)] = None
     """Always run at the end, after success, failure and cancel; `error` is in their scope, null after success."""
 
 
-Definition = Annotated[AgentDefinition | WorkflowDefinition, Field(discriminator="kind")]
+class SequentialDefinition(WorkflowDefinition, SequentialBlock):
+    pattern: Annotated[Literal["sequential"], BeforeValidator(_known_pattern)]
+
+
+class ParallelDefinition(WorkflowDefinition, ParallelBlock):
+    pattern: Literal["parallel"]
+
+
+class ConditionalDefinition(WorkflowDefinition, ConditionalBlock):
+    pattern: Literal["conditional"]
+
+
+class GraphDefinition(WorkflowDefinition, GraphBlock):
+    pattern: Literal["graph"]
+
+
+class HierarchicalDefinition(WorkflowDefinition, HierarchicalBlock):
+    pattern: Literal["hierarchical"]
+
+
+def _pattern_tag(value: Any) -> str:
+    held = cast("JsonObject", value).get("pattern") if isinstance(value, dict) else getattr(value, "pattern", None)
+    return f"<{held}>" if held in PATTERNS else "<sequential>"
+
+
+AnyWorkflow = Annotated[
+    Annotated[SequentialDefinition, Tag("<sequential>")]
+    | Annotated[ParallelDefinition, Tag("<parallel>")]
+    | Annotated[ConditionalDefinition, Tag("<conditional>")]
+    | Annotated[GraphDefinition, Tag("<graph>")]
+    | Annotated[HierarchicalDefinition, Tag("<hierarchical>")],
+    Discriminator(_pattern_tag),
+]
+WORKFLOW: TypeAdapter[AnyWorkflow] = TypeAdapter(AnyWorkflow)
 DefinitionKind = Literal["agent", "workflow"]
+AnyDefinition = AgentDefinition | AnyWorkflow
+
+
+def parse_workflow(document: Json) -> AnyWorkflow:
+    """Raises `pydantic.ValidationError`."""
+    return WORKFLOW.validate_python(document)
+
+
+def parse_definition(kind: DefinitionKind, document: Json) -> AnyDefinition:
+    """Raises `pydantic.ValidationError`."""
+    return AgentDefinition.model_validate(document) if kind == "agent" else parse_workflow(document)
 
 
 class ResolvedAgent(Wire):
@@ -40,9 +100,21 @@ class ResolvedAgent(Wire):
     spec: AgentSpec
 
 
-class ResolvedDefinition(Wire):
-    """What a run carries: the workflow and all that it names, so that nothing changes under way."""
+class ResolvedWorkflow(Wire):
+    """A workflow that a step runs as a child, at the version that a run uses."""
 
-    workflow: WorkflowDefinition
+    name: str
+    version: int
+    workflow: AnyWorkflow
+
+
+class ResolvedDefinition(Wire):
+    """What a run carries: the workflow and all that it and its child workflows name, so that nothing changes under way.
+
+    `agents` and `workflows` are by the reference that a step uses. Both are flat: a child finds there what it names, so
+    that a workflow may run itself.
+    """
+
+    workflow: AnyWorkflow
     agents: dict[str, ResolvedAgent] = {}
-    """By the reference that a step uses."""
+    workflows: dict[str, ResolvedWorkflow] = {}

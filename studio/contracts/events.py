@@ -14,6 +14,8 @@ EventType = Literal[
     "run.cancelled",
     "run.terminated",
     "run.timed_out",
+    "run.paused",
+    "run.resumed",
     "step.started",
     "step.succeeded",
     "step.failed",

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
+from pydantic import ConfigDict
+
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, Name, Timestamp, Wire
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import Pattern, WorkflowDefinition
 
 DocumentKind = Literal["agent", "workflow", "prompt"]
 
@@ -19,7 +21,11 @@ class StoredAgent(AgentDefinition, Wire):
 
 
 class StoredWorkflow(WorkflowDefinition, Wire):
-    """A workflow with what the store adds. `version` counts its changes from 1."""
+    """A workflow with what the store adds, and the fields of its pattern. `version` counts its changes from 1."""
+
+    model_config = ConfigDict(extra="allow")
+
+    pattern: Pattern
 
     id: str
     version: int
@@ -37,7 +43,13 @@ class AgentVersion(AgentDefinition, Wire):
 
 
 class WorkflowVersion(WorkflowDefinition, Wire):
-    """A workflow as it was. `created_at` is when this version was written, `actor` by whom."""
+    """A workflow as it was, with the fields of its pattern. `created_at` is when this version was written, `actor` by
+    whom.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    pattern: Pattern
 
     id: str
     version: int

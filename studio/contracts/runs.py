@@ -15,8 +15,10 @@ RunStatus = Literal[
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
 StepKind = Literal[
     "agent",
+    "workflow",
     "transform",
     "wait",
+    "approval",
     "sequential",
     "parallel",
     "conditional",
@@ -73,12 +75,15 @@ class StepRun(Wire):
     errors: list[RunError] | None = None
     """What failed inside a parallel block that collects."""
     waiting: JsonObject | None = None
-    """While it waits: `for` is `timer`, `until` when it ends."""
+    """While it waits: `for` is `timer` (`until` says when it ends), `signal` (with its `name`) or `approval` (with
+    `message`, `input`, `hash` and `allow_edit`)."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""
 
 
+CALL_KINDS: frozenset[StepKind] = frozenset({"agent", "workflow"})
+"""Steps that somebody else carries out, so that they can be under way."""
 BLOCK_KINDS: frozenset[StepKind] = frozenset({"sequential", "parallel", "conditional", "graph", "hierarchical", "loop"})
 """Steps that hold others and make no call themselves."""
 
@@ -176,7 +181,7 @@ class RunProgress(Wire):
     """Answer of the workflow's `progress` query."""
 
     status: RunStatus = "running"
-    """`running` or `waiting`."""
+    """`running`, `waiting` or `paused`."""
     steps: list[StepRun] = []
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None

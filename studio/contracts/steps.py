@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from studio.contracts.agents import AgentSpec, CallErrorType, Ref, RetryPolicy
 from studio.contracts.base import Contract, Identifier, Json, JsonObject
 from studio.contracts.durations import Duration
+from studio.contracts.joins import Join, NodeJoin, TimedJoin
+from studio.contracts.waits import Approval, Wait
 
 ErrorType = Literal[
     CallErrorType,
@@ -61,7 +63,7 @@ class StepBase(Contract):
     """`continue`: go on with null as output. Catches: the first whose types match; its last output is the step's."""
     compensate: "Step | None" = None
     """Undoes the step: runs, after all else and in reverse order, when the run fails or is cancelled later."""
-    join: "NodeJoin" = "all"
+    join: NodeJoin = "all"
     """Of a graph's node: which of the edges into it must have been taken."""
     max_visits: Annotated[int, Field(ge=1, le=10_000)] = 25
     """Of a graph's node: going past it fails the graph with `limit_exceeded`."""
@@ -77,8 +79,10 @@ class GivenStep(StepBase):
 
 STEP_KEYS = (
     "agent",
+    "workflow",
     "transform",
     "wait",
+    "approval",
     "sequential",
     "parallel",
     "conditional",
@@ -128,8 +132,23 @@ AgentUse = Annotated[Annotated[Ref, Tag("<name>")] | Annotated[AgentSpec, Tag("<
 """By name, by id, or written inline."""
 
 
+class CachePolicy(Contract):
+    """A result is kept, and given again instead of a call, for `ttl` after it was made."""
+
+    ttl: Duration
+    key: Json = None
+    """What makes two calls the same; default the agent or workflow at its version, and the input."""
+
+
 class AgentStep(GivenStep):
     agent: AgentUse
+    cache: CachePolicy | None = None
+
+
+class WorkflowStep(GivenStep):
+    """Runs another workflow as a Temporal child workflow; its output is the step's."""
+
+    workflow: Ref
 
 
 class TransformStep(StepBase):
@@ -137,22 +156,16 @@ class TransformStep(StepBase):
     """An expression, or any JSON with expressions inside."""
 
 
-class Wait(Contract):
-    """For a time, or until a moment. The output is null."""
-
-    duration: Annotated[Duration | None, Field(alias="for")] = None
-    until: str | None = None
-    """An expression that gives an RFC 3339 time, or such a time."""
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "Wait":
-        if (self.duration is None) == (self.until is None):
-            raise ValueError("give for or until, one of them")
-        return self
-
-
 class WaitStep(StepBase):
     wait: Wait
+
+
+class ApprovalStep(GivenStep):
+    """A person decides about the input. The output: `decision` (approve or reject), `value` (the input, or what it was
+    edited to), `comment`, `by` and `timed_out`.
+    """
+
+    approval: Approval
 
 
 class SequentialBlock(Contract):
@@ -161,42 +174,6 @@ class SequentialBlock(Contract):
 
 class SequentialStep(GivenStep):
     sequential: SequentialBlock
-
-
-class AtLeast(Contract):
-    at_least: Annotated[int, Field(ge=1, le=10_000)]
-
-
-class TimedJoin(Contract):
-    """How many must succeed, and until when."""
-
-    at_least: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    quorum: Annotated[float | None, Field(gt=0, le=1)] = None
-    """The share of the branches that must succeed, rounded up."""
-    timeout: Duration | None = None
-    """When it ends, the rest is cancelled: without `at_least` and `quorum` what came so far is the output."""
-
-    @model_validator(mode="after")
-    def _one_count(self) -> "TimedJoin":
-        if self.at_least is not None and self.quorum is not None:
-            raise ValueError("give at_least or quorum, not both")
-        if self.at_least is None and self.quorum is None and self.timeout is None:
-            raise ValueError("give at_least, quorum or timeout")
-        return self
-
-
-def _join_tag(value: Any) -> str:
-    return "<word>" if isinstance(value, str) else "<at_least>"
-
-
-Join = Annotated[
-    Annotated[Literal["all", "any"], Tag("<word>")] | Annotated[TimedJoin, Tag("<at_least>")],
-    Discriminator(_join_tag),
-]
-NodeJoin = Annotated[
-    Annotated[Literal["all", "any"], Tag("<word>")] | Annotated[AtLeast, Tag("<at_least>")],
-    Discriminator(_join_tag),
-]
 
 
 class ParallelBlock(Contract):
@@ -354,8 +331,10 @@ class LoopStep(GivenStep):
 
 Step = Annotated[
     Annotated[AgentStep, Tag("<agent>")]
+    | Annotated[WorkflowStep, Tag("<workflow>")]
     | Annotated[TransformStep, Tag("<transform>")]
     | Annotated[WaitStep, Tag("<wait>")]
+    | Annotated[ApprovalStep, Tag("<approval>")]
     | Annotated[SequentialStep, Tag("<sequential>")]
     | Annotated[ParallelStep, Tag("<parallel>")]
     | Annotated[ConditionalStep, Tag("<conditional>")]
@@ -380,16 +359,3 @@ def block_in(step: StepBase) -> Block | None:
             return block
         case _:
             return None
-
-
-class Limits(Contract):
-    """What a run may take. `finally` and `compensate` steps are exempt, so that they always run."""
-
-    timeout: Duration | None = None
-    """Ends the run as `timed_out`."""
-    max_cost_usd: Annotated[float | None, Field(gt=0)] = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_steps: Annotated[int | None, Field(ge=1)] = None
-    """Steps that were started, blocks not counted."""
-    on_exceeded: Literal["fail"]
-    """The run fails with `limit_exceeded`."""

@@ -7,23 +7,38 @@ from typing import cast
 
 from studio.contracts.agents import AgentSpec
 from studio.contracts.base import Json
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import AnyWorkflow
+from studio.contracts.joins import TimedJoin
 from studio.contracts.steps import (
     AgentStep,
-    ConditionalStep,
+    ApprovalStep,
+    Block,
+    ConditionalBlock,
     GivenStep,
-    GraphStep,
-    HierarchicalStep,
-    LoopStep,
-    ParallelStep,
+    GraphBlock,
+    HierarchicalBlock,
+    LoopBlock,
+    ParallelBlock,
     Step,
-    TimedJoin,
     TransformStep,
     WaitStep,
+    WorkflowStep,
     block_in,
 )
 from studio.engine.graph_checks import graph_errors, leads_to
-from studio.engine.plan import FINALLY, ROOT, Group, Loc, agent_places, groups_of, kind_of, places, step_groups, walk
+from studio.engine.plan import (
+    FINALLY,
+    ROOT,
+    Group,
+    Loc,
+    agent_places,
+    block_groups,
+    groups_of,
+    kind_of,
+    places,
+    step_groups,
+    walk,
+)
 from studio.errors import FieldError, InvalidInput
 from studio.expressions import OPEN, Expression, ExpressionError, split_template
 from studio.json_schema import check_schema
@@ -50,7 +65,7 @@ def check_agent(agent: AgentSpec, loc: Loc = ()) -> list[FieldError]:
     return found
 
 
-def check_workflow(workflow: WorkflowDefinition) -> list[FieldError]:
+def check_workflow(workflow: AnyWorkflow) -> list[FieldError]:
     """Duplicate ids, expression syntax, and references to steps that do not exist or cannot have finished.
 
     The first 100 findings. `loc` is relative to the document's root. Whether agents exist is the store's to say: see
@@ -59,9 +74,11 @@ def check_workflow(workflow: WorkflowDefinition) -> list[FieldError]:
     return _Check(workflow).run()
 
 
-def agent_references(workflow: WorkflowDefinition) -> list[tuple[list[str | int], str]]:
+def agent_references(workflow: AnyWorkflow) -> list[tuple[list[str | int], str]]:
     """Every agent that a step names, with its place."""
-    found: list[tuple[list[str | int], str]] = []
+    found: list[tuple[list[str | int], str]] = [
+        (list(place), use) for place, use in agent_places(workflow) if isinstance(use, str)
+    ]
     for loc, step in walk(workflow):
         if isinstance(step, AgentStep) and isinstance(step.agent, str):
             found.append(([*loc, "agent"], step.agent))
@@ -72,12 +89,17 @@ def agent_references(workflow: WorkflowDefinition) -> list[tuple[list[str | int]
     return found
 
 
+def workflow_references(workflow: AnyWorkflow) -> list[tuple[list[str | int], str]]:
+    """Every workflow that a step runs as a child, with its place."""
+    return [([*loc, "workflow"], step.workflow) for loc, step in walk(workflow) if isinstance(step, WorkflowStep)]
+
+
 class _EnoughError(Exception):
     """There are as many findings as anyone will read."""
 
 
 class _Check:
-    def __init__(self, workflow: WorkflowDefinition) -> None:
+    def __init__(self, workflow: AnyWorkflow) -> None:
         self._workflow = workflow
         self._ids = {step.id for _, step in walk(workflow)}
         self._listed = _listing(self._ids)
@@ -99,7 +121,7 @@ class _Check:
             return [FieldError(loc=["steps"], msg=message, type="too_many_steps")]
         with contextlib.suppress(_EnoughError):
             self._duplicates()
-            self._finished = self._group(Group(ROOT, self._workflow.steps, ("steps",)), ())
+            self._finished |= self._inside(self._workflow, block_groups(self._workflow, ROOT), ())
             self._value(self._workflow.output, ("output",))
             if self._workflow.finally_ is not None:
                 self._group(Group(FINALLY, self._workflow.finally_, ("finally",)), (), "error")
@@ -142,7 +164,12 @@ class _Check:
             self._value(step.input, (*loc, "input"))
         own = step_groups(step)
         handlers = [group for group in own if not group.key.endswith("~")]
-        after = self._inside(step, [group for group in groups_of(step) if group.key not in {g.key for g in own}], loc)
+        block = block_in(step)
+        if block is None:
+            self._leaf(step, loc)
+            after = set[str]()
+        else:
+            after = self._inside(block, block_groups(block, step.id), (*loc, kind_of(step)))
         self._finished |= after
         for group in handlers:
             after |= self._group(group, loc, "error")
@@ -158,21 +185,24 @@ class _Check:
             for error in check_schema(step.output_schema, [*loc, "output_schema"]):
                 self._append(error)
 
-    def _inside(self, step: Step, groups: Sequence[Group], loc: Loc) -> set[str]:
-        """What may have finished once the step is over, beside itself."""
-        match step:
-            case ParallelStep() if step.parallel.branches is None:
-                return self._for_each(step, groups, loc)
-            case ParallelStep():
-                return self._branches(step, groups, loc)
-            case LoopStep():
-                return self._loop(step, groups, loc)
-            case GraphStep():
-                return self._graph(step, groups, loc)
-            case ConditionalStep():
-                self._choice(step, loc)
+    def _inside(self, block: Block, groups: Sequence[Group], loc: Loc) -> set[str]:
+        """What may have finished once the block is over, beside itself."""
+        self._inline_agents(block, loc)
+        match block:
+            case ParallelBlock() if block.branches is None:
+                return self._for_each(block, groups, loc)
+            case ParallelBlock():
+                return self._branches(block, groups, loc)
+            case LoopBlock():
+                return self._loop(block, groups, loc)
+            case GraphBlock():
+                return self._graph(block, groups, loc)
+            case ConditionalBlock():
+                self._choice(block, loc)
+            case HierarchicalBlock():
+                self._value(block.input, (*loc, "input"))
             case _:
-                self._leaf(step, loc)
+                pass
         after: set[str] = set()
         for group in groups:
             after |= self._group(group, loc)
@@ -180,50 +210,48 @@ class _Check:
 
     def _leaf(self, step: Step, loc: Loc) -> None:
         match step:
-            case AgentStep() if isinstance(step.agent, AgentSpec):
-                for error in check_agent(step.agent, (*loc, "agent")):
+            case AgentStep():
+                if step.cache is not None:
+                    self._value(step.cache.key, (*loc, "cache", "key"))
+                for error in check_agent(step.agent, (*loc, "agent")) if isinstance(step.agent, AgentSpec) else ():
                     self._append(error)
             case TransformStep():
                 self._value(step.transform, (*loc, "transform"))
             case WaitStep():
                 self._value(step.wait.until, (*loc, "wait", "until"))
-            case HierarchicalStep():
-                self._value(step.hierarchical.input, (*loc, "hierarchical", "input"))
-                self._inline_agents(step, loc)
+            case ApprovalStep():
+                self._value(step.approval.message, (*loc, "approval", "message"))
             case _:
                 pass
 
-    def _choice(self, step: ConditionalStep, loc: Loc) -> None:
-        block = step.conditional
+    def _choice(self, block: ConditionalBlock, loc: Loc) -> None:
         if block.route is not None:
-            self._value(block.route.input, (*loc, "conditional", "route", "input"))
-            self._inline_agents(step, loc)
+            self._value(block.route.input, (*loc, "route", "input"))
         for index, case in enumerate(block.cases or []):
-            self._condition(case.when, (*loc, "conditional", "cases", index, "when"), "when")
+            self._condition(case.when, (*loc, "cases", index, "when"), "when")
 
-    def _inline_agents(self, step: Step, loc: Loc) -> None:
-        block = block_in(step)
-        for place, use in agent_places(block) if block is not None else ():
+    def _inline_agents(self, block: Block, loc: Loc) -> None:
+        for place, use in agent_places(block):
             if isinstance(use, AgentSpec):
-                for error in check_agent(use, (*loc, kind_of(step), *place)):
+                for error in check_agent(use, (*loc, *place)):
                     self._append(error)
 
-    def _graph(self, step: GraphStep, groups: Sequence[Group], loc: Loc) -> set[str]:
-        block, place = step.graph, (*loc, "graph")
-        found = graph_errors(block, place)
+    def _graph(self, block: GraphBlock, groups: Sequence[Group], loc: Loc) -> set[str]:
+        found = graph_errors(block, loc)
         for error in found:
             self._append(error)
         inside = self._group(groups[0], loc, also=None if found else leads_to(block)) if not found else set[str]()
         around, self._finished = self._finished, self._finished | inside
         for index, edge in enumerate(block.edges):
-            self._condition(edge.when, (*place, "edges", index, "when"), "when")
-        self._value(block.output, (*place, "output"))
+            self._condition(edge.when, (*loc, "edges", index, "when"), "when")
+        if block is not self._workflow:
+            self._value(block.output, (*loc, "output"))
         self._finished = around
         return inside
 
-    def _for_each(self, step: ParallelStep, groups: Sequence[Group], loc: Loc) -> set[str]:
-        items: Json = step.parallel.for_each
-        place = (*loc, "parallel", "for_each")
+    def _for_each(self, block: ParallelBlock, groups: Sequence[Group], loc: Loc) -> set[str]:
+        items: Json = block.for_each
+        place = (*loc, "for_each")
         if isinstance(items, str):
             self._condition(items, place, "for_each")
         elif isinstance(items, list):
@@ -234,27 +262,25 @@ class _Check:
         self._in_each |= inside
         return set()
 
-    def _branches(self, step: ParallelStep, groups: Sequence[Group], loc: Loc) -> set[str]:
-        block = step.parallel
+    def _branches(self, block: ParallelBlock, groups: Sequence[Group], loc: Loc) -> set[str]:
         count = len(block.branches or [])
         if isinstance(block.join, TimedJoin) and (block.join.at_least or 0) > count:
             message = f"the join waits for {block.join.at_least} branches and there are {count}"
             hint = f"write at_least: {count} or less"
-            self._add((*loc, "parallel", "join", "at_least"), message, "join_never_met", hint)
+            self._add((*loc, "join", "at_least"), message, "join_never_met", hint)
         return self._group(groups[0], loc, fan=True)
 
-    def _loop(self, step: LoopStep, groups: Sequence[Group], loc: Loc) -> set[str]:
-        block = step.loop
+    def _loop(self, block: LoopBlock, groups: Sequence[Group], loc: Loc) -> set[str]:
         around, finished = self._names, self._finished
         names = ("iteration", "last")
         self._names = (*around, *names)
         if block.condition is not None:
-            self._condition(block.condition, (*loc, "loop", "while"), "while")
+            self._condition(block.condition, (*loc, "while"), "while")
         self._names = around
         after = self._group(groups[0], loc, *names)
         self._names, self._finished = (*around, *names), after
         if block.until is not None:
-            self._condition(block.until, (*loc, "loop", "until"), "until")
+            self._condition(block.until, (*loc, "until"), "until")
         self._names, self._finished = around, finished
         return after
 

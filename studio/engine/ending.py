@@ -12,6 +12,8 @@ def end(turn: Turn, status: RunStatus, output: Json, error: RunError | None) -> 
     """The definition's own work is over. `output` is what its pattern gives."""
     definition = turn.plan.definition
     if status == "succeeded" and "output" in definition.model_fields_set:
+        given: dict[str, Json] = {"output": output, "status": "succeeded", "error": None}
+        turn.frame(ROOT).scope["prev"] = given
         try:
             output = turn.evaluate(ROOT, definition.output)
         except UnusableError as unusable:
@@ -23,6 +25,7 @@ def end(turn: Turn, status: RunStatus, output: Json, error: RunError | None) -> 
     scope: dict[str, Json] = {"error": None if error is None else error.model_dump()}
     turn.record.add_frame(ROOT, Frame(node=ROOT, scope=scope))
     turn.state.phase = "undoing"
+    turn.state.paused, turn.state.held = None, []
     if status == "succeeded":
         turn.state.undo = []
     turn.later("undo", ROOT)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from studio.contracts.steps import AtLeast, GraphBlock
+from studio.contracts.joins import AtLeast
+from studio.contracts.steps import GraphBlock
 from studio.engine.plan import Loc
 from studio.errors import FieldError
 

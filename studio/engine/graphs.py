@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from studio.contracts.base import Json
+from studio.contracts.joins import AtLeast
 from studio.contracts.runs import RunError, StepRun
-from studio.contracts.steps import AtLeast, GraphBlock
+from studio.contracts.steps import GraphBlock
 from studio.engine.plan import ROOT, Net
 from studio.engine.scope import UnusableError, child_path
 from studio.engine.state import Mesh

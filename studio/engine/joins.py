@@ -4,8 +4,9 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal
 
+from studio.contracts.joins import Join, TimedJoin
 from studio.contracts.runs import RunError
-from studio.contracts.steps import Join, ParallelBlock, TimedJoin
+from studio.contracts.steps import ParallelBlock
 from studio.engine.state import Fan
 
 

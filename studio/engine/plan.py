@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from studio.contracts.agents import AgentSpec
-from studio.contracts.definitions import ResolvedAgent, WorkflowDefinition
+from studio.contracts.definitions import AnyWorkflow, ResolvedAgent
 from studio.contracts.runs import StepKind
 from studio.contracts.steps import (
     STEP_KEYS,
@@ -76,7 +76,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Plan:
-    definition: WorkflowDefinition
+    definition: AnyWorkflow
     nodes: dict[str, PlanNode] = field(default_factory=dict[str, PlanNode])
     """By step id (unique within a definition), in document order; `ROOT` is the definition itself. The router of a
     conditional block is `ID.router`, manager and workers of a hierarchical one `ID.manager` and `ID.worker.NAME`."""
@@ -86,7 +86,7 @@ class Plan:
     """Of each graph, by its id."""
 
 
-def compile_plan(definition: WorkflowDefinition, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
+def compile_plan(definition: AnyWorkflow, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
     """Lay the steps out; `agents` are by the references that steps use.
 
     The definition must have passed `checks.check_workflow`.
@@ -205,7 +205,7 @@ def groups_of(step: StepBase) -> list[Group]:
     return [Group(group.key, group.steps, (key, *group.loc), group.is_list) for group in inner] + step_groups(step)
 
 
-def definition_groups(definition: WorkflowDefinition) -> list[Group]:
+def definition_groups(definition: AnyWorkflow) -> list[Group]:
     """All that a definition holds, in document order."""
     groups = block_groups(definition, ROOT)
     if definition.finally_ is not None:
@@ -229,7 +229,7 @@ def kind_of(step: StepBase) -> StepKind:
     return cast("StepKind", next(key for key in STEP_KEYS if hasattr(step, key)))
 
 
-def walk(definition: WorkflowDefinition) -> Iterator[tuple[Loc, Step]]:
+def walk(definition: AnyWorkflow) -> Iterator[tuple[Loc, Step]]:
     """Every step with its place in the document, outer before inner."""
     for group in definition_groups(definition):
         yield from _walk(group, ())

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from studio.contracts.base import Json
 from studio.contracts.events import EventType, NewEvent, cut_content
-from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, StepRun
+from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
 from studio.engine.scope import local_names
 from studio.engine.state import (
     CancelTimer,
@@ -19,12 +19,12 @@ from studio.engine.state import (
     Publish,
     RunState,
     StartTimer,
-    StepFailed,
-    StepSucceeded,
+    StepCancelled,
+    StepEnded,
     Team,
 )
 
-_CHANGED = ("steps", "frames", "rounds", "visits", "timers", "undo")
+_CHANGED = ("steps", "frames", "rounds", "visits", "timers", "undo", "held", "signals")
 PartT = TypeVar("PartT", Fan, Mesh, Team)
 
 
@@ -71,15 +71,17 @@ class TurnRecord:
         told = {key: value for key, value in data.items() if value is not None}
         self.publish("step.started", step.id, told, step.attempt)
 
-    def count(self, event: StepSucceeded | StepFailed) -> None:
+    def count(self, event: StepEnded) -> None:
         """What the step's calls used, whatever becomes of it."""
         held = self.state.steps[event.path]
-        used: dict[str, Any] = {"attempt": max(held.attempt, event.attempt), "usage": held.usage.plus(event.usage)}
+        attempt = held.attempt if isinstance(event, StepCancelled) else max(held.attempt, event.attempt)
+        used: dict[str, Any] = {"attempt": attempt, "usage": held.usage.plus(event.usage)}
         if event.cost_usd is not None:
             used["cost_usd"] = (held.cost_usd or Decimal(0)) + event.cost_usd
             self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + event.cost_usd
         self.state.steps[event.path] = held.model_copy(update=used)
         self.state.usage = self.state.usage.plus(event.usage)
+        self.state.steps.update({step.id: step for step in event.inner})
 
     def end_step(
         self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
@@ -94,7 +96,7 @@ class TurnRecord:
         data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
         if error is not None:
             data["error"] = error.model_dump()
-        if closed.kind == "agent":
+        if closed.kind in CALL_KINDS:
             data |= {"usage": closed.usage.model_dump(), "cost_usd": _money(closed.cost_usd)}
         if status == "succeeded" or handled:
             data["output"] = output

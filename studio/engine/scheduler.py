@@ -6,8 +6,10 @@ be replayed, carried on and tested without a server. `docs/design/engine.md` say
 
 from typing import assert_never, cast
 
+from studio.contracts.base import Json
 from studio.contracts.runs import RunError
 from studio.contracts.steps import (
+    ApprovalStep,
     ConditionalBlock,
     GraphBlock,
     HierarchicalBlock,
@@ -17,18 +19,26 @@ from studio.contracts.steps import (
     SequentialBlock,
     WaitStep,
 )
-from studio.engine import chains, ending, fans, graphs, teams, waits
+from studio.engine import chains, ending, fans, graphs, pauses, teams, waits
 from studio.engine.plan import ROOT, Plan
 from studio.engine.scope import UnusableError
 from studio.engine.state import (
+    ApprovalDecided,
     CancelRequested,
     Command,
     CoreEvent,
     Frame,
+    LimitsChanged,
+    Pause,
+    PauseRequested,
+    Request,
+    ResumeRequested,
     RunAgent,
     RunStarted,
     RunState,
+    SignalReceived,
     StepCancelled,
+    StepEnded,
     StepFailed,
     StepSucceeded,
     Ticked,
@@ -57,9 +67,26 @@ def _take(turn: Turn, event: CoreEvent) -> None:
             waits.fired(turn, event.id)
         case Ticked():
             pass  # what is left to do is done after every event
+        case _:
+            _asked(turn, event)
+
+
+def _asked(turn: Turn, event: Request) -> None:
+    """What somebody outside wants of the run."""
+    match event:
         case CancelRequested():
             if turn.state.phase == "running":
                 turn.stop(ROOT)
+        case SignalReceived():
+            waits.signalled(turn, event.name, event.payload)
+        case ApprovalDecided():
+            waits.decided(turn, event.path, event.decision)
+        case PauseRequested():
+            pauses.pause(turn, Pause(reason="requested"))
+        case ResumeRequested():
+            pauses.resume(turn)
+        case LimitsChanged():
+            pauses.change_limits(turn, event.changes)
         case _:
             assert_never(event)
 
@@ -67,23 +94,23 @@ def _take(turn: Turn, event: CoreEvent) -> None:
 def _start(turn: Turn) -> None:
     turn.record.publish("run.started", None, {"status": "running"})
     turn.record.add_frame(ROOT, Frame(node=ROOT))
+    turn.state.started_at = turn.at
     limits = turn.plan.definition.limits
     if limits is not None:
-        waits.keep_limits(turn, limits)
+        pauses.keep_limits(turn, limits)
     try:
-        _begin(turn, ROOT)
+        _begin(turn, ROOT, None)
     except UnusableError as unusable:
         turn.fail(ROOT, unusable.error)
 
 
-def _call_over(turn: Turn, event: StepSucceeded | StepFailed | StepCancelled) -> None:
+def _call_over(turn: Turn, event: StepEnded) -> None:
     frame = turn.frame(event.path)
+    turn.record.count(event)
     match event:
         case StepSucceeded():
-            turn.record.count(event)
             turn.succeed(event.path, event.output)
         case StepFailed():
-            turn.record.count(event)
             turn.fail(event.path, event.error)
         case _ if frame.timed_out and not frame.cancelled and frame.error is not None:
             turn.fail(event.path, frame.error)
@@ -91,7 +118,7 @@ def _call_over(turn: Turn, event: StepSucceeded | StepFailed | StepCancelled) ->
             turn.close(event.path, "cancelled")
 
 
-def _begin(turn: Turn, path: str) -> None:
+def _begin(turn: Turn, path: str, given: Json) -> None:
     node = turn.node(path)
     match node.body:
         case SequentialBlock():
@@ -107,7 +134,7 @@ def _begin(turn: Turn, path: str) -> None:
         case LoopBlock():
             chains.begin_loop(turn, path)
         case None:
-            waits.begin(turn, path, cast("WaitStep", node.step).wait)
+            waits.begin(turn, path, cast("WaitStep | ApprovalStep", node.step), given)
 
 
 def _question(turn: Turn, path: str) -> RunAgent:
@@ -145,13 +172,14 @@ _PATTERNS = Patterns(
         "settle": graphs.settle,
         "plan": teams.begin_round,
         "delegate": teams.delegate,
+        "start": Turn.start,
         "stopped": Turn.stopped,
         "undo": ending.undo_next,
         "conclude": ending.conclude,
     },
     begin=_begin,
     question=_question,
-    may_start=waits.may_start,
+    may_start=pauses.may_start,
     child_over=_child_over,
     settled=fans.settled,
     root_stopped=ending.root_stopped,

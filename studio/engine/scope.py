@@ -125,7 +125,7 @@ def _scope(plan: Plan, state: RunState, path: str, expressions: Sequence[Express
     scope["input"] = state.input
     if "run" in roots:
         scope["run"] = state.run.model_dump()
-    if "prev" in roots:
+    if "prev" in roots and "prev" not in scope:
         before = previous(state, path)
         scope["prev"] = None if before is None else _view(state, before)
     if named:

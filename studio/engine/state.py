@@ -1,5 +1,6 @@
 """What the core folds: one serialisable value, the events that change it and the commands that it answers with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -9,8 +10,10 @@ from studio.contracts.agents import RetryPolicy
 from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
+from studio.contracts.interaction import Decision
 from studio.contracts.runs import RunError, RunProgress, RunStatus, RunUsage, StepRun
-from studio.contracts.steps import AgentUse, Limits
+from studio.contracts.steps import AgentUse
+from studio.contracts.waits import Limits
 
 
 class RunFacts(Wire):
@@ -125,6 +128,14 @@ class Undo(Wire):
     """What it saw of the blocks around it: `item`, `iteration` and the like."""
 
 
+class Pause(Wire):
+    """Why no further step starts."""
+
+    reason: Literal["requested", "limit_exceeded"]
+    limit: str | None = None
+    """The limit that is reached, `max_tokens, 5000`."""
+
+
 class Outcome(Wire):
     """How the run will end, once it is undone and `finally` is over."""
 
@@ -159,10 +170,22 @@ class RunState(Wire):
     """`KIND:PATH` of every open timer, with when it fires."""
     undo: list[Undo] = []
     """In the order in which the steps ended."""
+    attempts_before: int = 0
+    """Of a child workflow that its parent tries again: what its steps' attempts are counted on from."""
+    started_at: Timestamp | None = None
+    paused: Pause | None = None
+    pauses: int = 0
+    """How often it was paused so far."""
+    held: list[str] = []
+    """The paths of the steps that start, in this order, when the run is resumed."""
+    signals: dict[str, list[Json]] = {}
+    """Payloads that no step waited for yet, by the signal's name."""
     phase: Literal["running", "undoing", "finally"] = "running"
     outcome: Outcome | None = None
     work: list[tuple[str, str]] = []
     """What a turn that became too long left to the next: what to do, and the path."""
+    turn_cost: int = 0
+    """Of the turn that led here, in the units of `studio.engine.turn.TURN_COST`."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +201,8 @@ class StepSucceeded:
     attempt: int = 1
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
+    inner: Sequence[StepRun] = ()
+    """The steps of a child workflow, by their paths in this run."""
 
 
 @dataclass(frozen=True)
@@ -188,12 +213,16 @@ class StepFailed:
     attempt: int = 1
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
+    inner: Sequence[StepRun] = ()
 
 
 @dataclass(frozen=True)
 class StepCancelled:
     at: datetime
     path: str
+    usage: RunUsage = field(default_factory=RunUsage)
+    cost_usd: Decimal | None = None
+    inner: Sequence[StepRun] = ()
 
 
 @dataclass(frozen=True)
@@ -214,7 +243,42 @@ class Ticked:
     at: datetime
 
 
-CoreEvent = RunStarted | StepSucceeded | StepFailed | StepCancelled | CancelRequested | TimerFired | Ticked
+@dataclass(frozen=True)
+class SignalReceived:
+    at: datetime
+    name: str
+    payload: Json = None
+
+
+@dataclass(frozen=True)
+class ApprovalDecided:
+    at: datetime
+    path: str
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class PauseRequested:
+    at: datetime
+
+
+@dataclass(frozen=True)
+class ResumeRequested:
+    at: datetime
+
+
+@dataclass(frozen=True)
+class LimitsChanged:
+    """Only the fields that are set in `changes` change."""
+
+    at: datetime
+    changes: Limits
+
+
+StepEnded = StepSucceeded | StepFailed | StepCancelled
+Request = CancelRequested | SignalReceived | ApprovalDecided | PauseRequested | ResumeRequested | LimitsChanged
+"""What somebody outside wants of the run."""
+CoreEvent = RunStarted | StepEnded | TimerFired | Ticked | Request
 
 
 class RunAgent(Wire):
@@ -233,6 +297,17 @@ class RunAgent(Wire):
     """Whether an answer that is no JSON, or does not fit, is taken as the text that it is."""
     attempts_before: int = 0
     """Attempts of the step that an earlier attempt of a block around it made."""
+
+
+class RunChild(Wire):
+    """Run a workflow as a child for the step at `path`; answered like `RunAgent`."""
+
+    path: str
+    workflow: str
+    """The reference that the step uses."""
+    input: Json = None
+    attempts_before: int = 0
+    """Of the steps inside, in earlier attempts."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +351,8 @@ class EndRun:
     error: RunError | None = None
 
 
-Command = RunAgent | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
+Call = RunAgent | RunChild
+Command = Call | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
 
 
 def progress_of(state: RunState) -> RunProgress:
@@ -287,6 +363,8 @@ def progress_of(state: RunState) -> RunProgress:
 
 
 def _status(state: RunState) -> RunStatus:
-    """`waiting` when all that goes on waits for a moment."""
+    """`waiting` when all that goes on waits for a moment, a signal or a person."""
+    if state.paused is not None:
+        return "paused"
     leaves = [state.steps[path].status for path, frame in state.frames.items() if path and not frame.open]
     return "waiting" if leaves and all(status == "waiting" for status in leaves) else "running"

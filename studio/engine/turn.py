@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from studio.contracts.base import Json
-from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, StepRun, is_inside
-from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep
+from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun, is_inside
+from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep, WorkflowStep
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names
-from studio.engine.state import CancelStep, CoreEvent, Frame, RunAgent, RunState, Tick, Undo
+from studio.engine.state import CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
 
@@ -53,6 +53,7 @@ class Turn:
                 self._cost += 1
                 self.patterns.actions[action](self, path)
         self.state.work = [] if self.state.ended else list(self._work)
+        self.state.turn_cost = self._cost
 
     def later(self, action: str, path: str) -> None:
         self._work.append((action, path))
@@ -71,7 +72,7 @@ class Turn:
         if frame is None or frame.handling or frame.retrying or path == ROOT:
             return False
         step = self.state.steps[path]
-        return step.kind == "agent" and step.status == "running"
+        return step.kind in CALL_KINDS and step.status == "running"
 
     def evaluate(self, path: str, value: Json) -> Json:
         """Raises `UnusableError`."""
@@ -107,7 +108,8 @@ class Turn:
         node = self.plan.nodes[node_id]
         path = path or child_path(self.state, parent, place or node.step.id)
         held = self.state.steps.get(path)
-        run = StepRun(id=path, kind=node.kind, name=node.step.name, agent=node.agent)
+        attempt = self.state.attempts_before + 1
+        run = StepRun(id=path, kind=node.kind, name=node.step.name, agent=node.agent, attempt=attempt)
         if held is not None:  # an attempt of a block around it came here before
             again = {"attempt": held.attempt + (held.started_at is not None), "usage": held.usage}
             run = run.model_copy(update=again | {"cost_usd": held.cost_usd})
@@ -163,10 +165,16 @@ class Turn:
             match node.step:
                 case AgentStep():
                     self.record.commands.append(self._call(path, node.step, node, given))
+                case WorkflowStep():
+                    inner = [run.attempt for run in self.state.steps.values() if is_inside(run.id, path)]
+                    before = max(inner, default=self.state.attempts_before)
+                    self.record.commands.append(
+                        RunChild(path=path, workflow=node.step.workflow, input=given, attempts_before=before)
+                    )
                 case TransformStep():
                     self.succeed(path, self.evaluate(path, node.step.transform), checked=True)
                 case _:
-                    self.patterns.begin(self, path)
+                    self.patterns.begin(self, path, given)
         except UnusableError as unusable:
             self.fail(path, unusable.error)
 
@@ -240,7 +248,7 @@ class Turn:
         frame.attempt, frame.retrying = frame.attempt + 1, True
         run = self.state.steps[path]
         data: dict[str, Json] = {"superseded_attempt": run.attempt, "error": error.model_dump()}
-        self.state.steps[path] = run.model_copy(update={"attempt": run.attempt + 1, "waiting": None})
+        self.state.steps[path] = run.model_copy(update={"attempt": run.attempt + 1})
         self.record.publish("step.retrying", path, data, run.attempt + 1)
         self.record.set_timer("retry", path, self.at + pause)
         return True
@@ -266,6 +274,9 @@ class Turn:
     def _clear(self, path: str, frame: Frame, keep: Sequence[str] = ()) -> None:
         frame.stopping, frame.error, frame.routing = False, None, False
         frame.fan, frame.mesh, frame.team, frame.group, frame.last = None, None, None, None, None
+        run = self.state.steps[path]
+        if run.waiting is not None:
+            self.state.steps[path] = run.model_copy(update={"status": "running", "waiting": None})
         for kind in TIMERS:
             if kind not in keep:
                 self.record.clear_timer(kind, path)
@@ -354,7 +365,7 @@ class Patterns:
         self,
         *,
         actions: dict[str, Callable[[Turn, str], None]],
-        begin: Callable[[Turn, str], None],
+        begin: Callable[[Turn, str, Json], None],
         question: Callable[[Turn, str], RunAgent],
         may_start: Callable[[Turn, str], bool],
         child_over: Callable[[Turn, str, str, str, RunError | None], None],

@@ -1,26 +1,67 @@
-"""Steps that wait for a moment; and what timers and the run's limits do."""
+"""Steps that wait for a moment, a signal or a person; and what timers do."""
 
-from datetime import datetime
-from decimal import Decimal
+import hashlib
+import json
+from datetime import datetime, timedelta
 
-from studio.contracts.base import JsonObject, format_timestamp, to_utc
-from studio.contracts.runs import BLOCK_KINDS, RunError
-from studio.contracts.steps import Limits, Wait
+from studio.contracts.base import Json, JsonObject, format_timestamp, to_utc
+from studio.contracts.interaction import Decision
+from studio.contracts.runs import RunError
+from studio.contracts.steps import ApprovalStep, WaitStep
+from studio.contracts.waits import Approval, Wait
 from studio.engine import fans
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
-from studio.engine.state import CancelStep, RunState
+from studio.engine.state import CancelStep
 from studio.engine.turn import Turn
+from studio.expressions import as_text
 
 
-def begin(turn: Turn, path: str, wait: Wait) -> None:
+def begin(turn: Turn, path: str, step: WaitStep | ApprovalStep, given: Json) -> None:
     """Raises `UnusableError`."""
+    if isinstance(step, ApprovalStep):
+        _ask(turn, path, step.approval, given)
+    elif step.wait.signal is not None:
+        _listen(turn, path, step.wait.signal, step.wait.timeout)
+    else:
+        _sleep(turn, path, step.wait)
+
+
+def _sleep(turn: Turn, path: str, wait: Wait) -> None:
     until = turn.at + wait.duration if wait.duration is not None else _moment(turn, path, wait.until)
     if until <= turn.at:
         turn.succeed(path, None)
+    else:
+        _wait(turn, path, {"for": "timer"}, until)
+
+
+def _listen(turn: Turn, path: str, name: str, timeout: timedelta | None) -> None:
+    come = turn.state.signals.get(name)
+    if not come:
+        _wait(turn, path, {"for": "signal", "name": name}, None if timeout is None else turn.at + timeout)
         return
-    turn.record.set_timer("wait", path, until)
-    data: JsonObject = {"for": "timer", "until": format_timestamp(until)}
+    turn.state.signals[name] = come[1:]
+    turn.succeed(path, come[0])
+
+
+def _ask(turn: Turn, path: str, approval: Approval, given: Json) -> None:
+    message = as_text(turn.evaluate(path, approval.message))
+    turn.frame(path).given = [given]
+    data: JsonObject = {"for": "approval", "message": message, "input": given}
+    data |= {"hash": shown_hash(message, given), "allow_edit": approval.allow_edit}
+    _wait(turn, path, data, None if approval.timeout is None else turn.at + approval.timeout)
+
+
+def shown_hash(message: str, given: Json) -> str:
+    """SHA-256 of exactly what a person is shown, so that a decision cannot be about anything else."""
+    shown = json.dumps({"input": given, "message": message}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(shown.encode()).hexdigest()
+
+
+def _wait(turn: Turn, path: str, data: JsonObject, until: datetime | None) -> None:
+    if until is not None:
+        turn.record.set_timer("wait", path, until)
+        data["until"] = format_timestamp(until)
     held = turn.state.steps[path]
     turn.state.steps[path] = held.model_copy(update={"status": "waiting", "waiting": data})
     turn.record.publish("step.waiting", path, data, held.attempt)
@@ -33,6 +74,41 @@ def _moment(turn: Turn, path: str, until: str | None) -> datetime:
     except (TypeError, ValueError):
         message = f"`until` must give an RFC 3339 time such as 2030-01-31T09:00:00Z, not {value!r}"
         raise UnusableError("expression_error", message[:300]) from None
+
+
+def signalled(turn: Turn, name: str, payload: Json) -> None:
+    """The step that has waited longest takes it; without one it is kept for the next that asks."""
+    for path in turn.state.frames:
+        waiting = _waiting(turn, path)
+        if waiting.get("for") == "signal" and waiting["name"] == name:
+            turn.record.clear_timer("wait", path)
+            turn.succeed(path, payload)
+            return
+    turn.state.signals[name] = [*turn.state.signals.get(name, []), payload]
+
+
+def decided(turn: Turn, path: str, decision: Decision) -> None:
+    """A decision about a step that does not wait for one came too late, and changes nothing."""
+    if _waiting(turn, path).get("for") != "approval":
+        return
+    turn.record.clear_timer("wait", path)
+    shown = turn.frame(path).given[0]
+    step = turn.node(path).step
+    edited = bool(decision.edit) and isinstance(step, ApprovalStep) and step.approval.allow_edit
+    output: JsonObject = {
+        "decision": decision.decision,
+        "value": decision.edit[0] if edited else shown,
+        "edited": edited,
+        "comment": decision.comment,
+        "by": decision.by,
+        "timed_out": decision.by is None,
+    }
+    turn.succeed(path, output)
+
+
+def _waiting(turn: Turn, path: str) -> JsonObject:
+    step = turn.state.steps.get(path)
+    return (step.waiting or {}) if step is not None and step.status == "waiting" else {}
 
 
 def fired(turn: Turn, timer: str) -> None:
@@ -49,9 +125,20 @@ def fired(turn: Turn, timer: str) -> None:
         case "join":
             fans.join_timed_out(turn, path)
         case "wait":
-            turn.succeed(path, None)
+            _waited(turn, path)
         case _:
             _step_timed_out(turn, path)
+
+
+def _waited(turn: Turn, path: str) -> None:
+    step = turn.node(path).step
+    if isinstance(step, ApprovalStep):
+        decided(turn, path, Decision(decision=step.approval.on_timeout))
+    elif isinstance(step, WaitStep) and step.wait.signal is not None:
+        message = f"The signal {step.wait.signal!r} did not come within {step.wait.timeout}."
+        turn.fail(path, RunError(type="timeout", message=message))
+    else:
+        turn.succeed(path, None)
 
 
 def _step_timed_out(turn: Turn, path: str) -> None:
@@ -76,37 +163,3 @@ def _run_timed_out(turn: Turn) -> None:
         frame.timed_out = True
         limit = turn.state.limits.timeout if turn.state.limits else None
         turn.halt(ROOT, RunError(type="timeout", message=f"The run did not end within its timeout, {limit}."))
-
-
-def keep_limits(turn: Turn, limits: Limits) -> None:
-    turn.state.limits = limits
-    if limits.timeout is not None:
-        turn.record.set_timer("run", ROOT, turn.at + limits.timeout)
-
-
-def may_start(turn: Turn, path: str) -> bool:
-    """Whether a step may start; else the run ends. Undoing and `finally` always may."""
-    exceeded = _exceeded(turn.state, turn.state.steps[path].kind) if turn.state.phase == "running" else None
-    if exceeded is None:
-        return True
-    turn.frame(path).cancelled = True
-    turn.close(path, "cancelled")
-    if not turn.frame(ROOT).stopping:
-        turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {exceeded}."))
-    return False
-
-
-def _exceeded(state: RunState, kind: str) -> str | None:
-    limits = state.limits
-    if limits is None or kind in BLOCK_KINDS:
-        return None
-    if limits.max_steps is not None and state.calls >= limits.max_steps:
-        return f"max_steps, {limits.max_steps}"
-    if kind != "agent":
-        return None
-    if limits.max_tokens is not None and state.usage.total_tokens >= limits.max_tokens:
-        return f"max_tokens, {limits.max_tokens}"
-    spent = state.cost_usd
-    if limits.max_cost_usd is not None and spent is not None and spent >= Decimal(str(limits.max_cost_usd)):
-        return f"max_cost_usd, {limits.max_cost_usd}"
-    return None

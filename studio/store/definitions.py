@@ -8,9 +8,8 @@ from sqlalchemy import Select, Text, delete, or_, select, text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
+from studio.contracts.definitions import AnyDefinition, DefinitionKind
 from studio.contracts.ids import IdPrefix, is_id, new_id
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
@@ -24,7 +23,7 @@ APPLY_LOCK = 0x57D11
 _FIRST_KEYS = ("kind", "name", "project_id", "description")
 
 
-def document_of(definition: AgentDefinition | WorkflowDefinition) -> JsonObject:
+def document_of(definition: AnyDefinition) -> JsonObject:
     """The definition as it was given: defaults stay out, `kind`, `name` and `project_id` are always there."""
     given: JsonObject = definition.model_dump(mode="json", exclude_unset=True)
     given |= {"kind": definition.kind, "name": definition.name, "project_id": definition.project_id}
@@ -114,7 +113,7 @@ async def workflows_mentioning(session: AsyncSession, texts: Collection[str]) ->
 
 
 async def insert_definition(
-    session: WriteSession, definition: AgentDefinition | WorkflowDefinition, actor: str, now: datetime
+    session: WriteSession, definition: AnyDefinition, actor: str, now: datetime
 ) -> DefinitionRow:
     """Raises `IntegrityError` when the name is taken."""
     row = DefinitionRow(

@@ -44,7 +44,7 @@ class TestNewerField:
     )
     def test_is_skipped_by_every_exchanged_model(self, model: type[BaseModel]) -> None:
         assert issubclass(model, Wire)
-        assert model.model_config.get("extra") == "ignore"
+        assert model.model_config.get("extra") in {"ignore", "allow"}
 
     def test_is_skipped_deep_inside_a_workflow_argument(self) -> None:
         newer = {"context": CONTEXT | {"tenant": "t"}, "root_span_id": "b" * 16, "priority": 5}

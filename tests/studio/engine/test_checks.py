@@ -4,16 +4,16 @@ import pytest
 from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import AnyWorkflow, parse_workflow
 from studio.engine.checks import agent_references, check_workflow
 from studio.engine.drawing import workflow_graph
 
 
-def workflow(*steps: JsonObject, **fields: object) -> WorkflowDefinition:
-    return WorkflowDefinition.model_validate({"name": "test", "pattern": "sequential", "steps": steps, **fields})
+def workflow(*steps: JsonObject, **fields: object) -> AnyWorkflow:
+    return parse_workflow({"name": "test", "pattern": "sequential", "steps": steps, **fields})
 
 
-def found(definition: WorkflowDefinition) -> list[tuple[list[str | int], str]]:
+def found(definition: AnyWorkflow) -> list[tuple[list[str | int], str]]:
     return [(error.loc, error.type) for error in check_workflow(definition)]
 
 

@@ -1,14 +1,14 @@
 """What a drawing shows of the agents that a block itself runs."""
 
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import parse_workflow
 from studio.engine.drawing import workflow_graph
 
 
 def drawn(step: JsonObject) -> tuple[list[object], list[object]]:
     """The nodes' ids, and the edges as (from, to, label)."""
     document = {"name": "x", "pattern": "sequential", "steps": [step]}
-    graph = workflow_graph(WorkflowDefinition.model_validate(document))
+    graph = workflow_graph(parse_workflow(document))
     edges = [(edge["from"], edge["to"], edge.get("label")) for edge in graph["edges"]]
     return [node["id"] for node in graph["nodes"]], list(edges)
 

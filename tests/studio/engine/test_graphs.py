@@ -3,7 +3,7 @@
 import pytest
 
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import parse_workflow
 from studio.engine.checks import check_workflow
 from studio.engine.state import RunAgent
 from tests.studio.engine.test_patterns import answer, fail, run_of
@@ -115,7 +115,7 @@ class TestGraph:
     )
     def test_what_could_never_work_is_refused(self, fields: JsonObject, kind: str) -> None:
         step = {"id": "g", "graph": {"nodes": [ask("a"), ask("b")], **fields}}
-        definition = WorkflowDefinition.model_validate({"name": "x", "pattern": "sequential", "steps": [step]})
+        definition = parse_workflow({"name": "x", "pattern": "sequential", "steps": [step]})
         assert kind in [error.type for error in check_workflow(definition)]
 
 

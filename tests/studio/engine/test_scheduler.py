@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import WorkflowDefinition
+from studio.contracts.definitions import parse_workflow
 from studio.contracts.runs import RunError
 from studio.engine.plan import Plan, compile_plan
 from studio.engine.scheduler import advance
@@ -34,7 +34,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def plan_of(steps: list[JsonObject], **fields: Json) -> Plan:
     document = {"name": "test", "pattern": "sequential", "steps": steps, **fields}
-    return compile_plan(WorkflowDefinition.model_validate(document))
+    return compile_plan(parse_workflow(document))
 
 
 def new_state(value: Json = None) -> RunState:

@@ -1,0 +1,67 @@
+"""What people and outside systems say to a run that goes on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from studio.contracts.base import Contract, Json, Timestamp, Wire
+from studio.contracts.runs import RunStatus
+
+
+class Decision(Wire):
+    """A person's answer to an approval."""
+
+    decision: Literal["approve", "reject"]
+    comment: str | None = None
+    edit: list[Json] = []
+    """What the input was changed to, alone in the list; empty when it was left as it is."""
+    by: str | None = None
+    """`X-Studio-Actor`; None when nobody answered in time."""
+
+
+class DecideApproval(Contract):
+    """Body of `POST /runs/{id}/approvals/{step_id}`."""
+
+    decision: Literal["approve", "reject"]
+    comment: Annotated[str | None, Field(max_length=10_000)] = None
+    edit: Json = None
+    """A changed input, where the approval allows it."""
+    hash: str | None = None
+    """Of what was shown (`GET …/approvals`): answered with 409 when the step now shows something else."""
+
+
+class PendingApproval(Wire):
+    """A step that waits for a person."""
+
+    run_id: str
+    step_id: str
+    message: str
+    input: Json = None
+    hash: str
+    """SHA-256 of message and input: what exactly is decided about."""
+    allow_edit: bool = False
+    until: Timestamp | None = None
+    """When `on_timeout` decides."""
+
+
+class ApprovalOutcome(Wire):
+    """What was decided; also the answer to a second or late decision."""
+
+    run_id: str
+    step_id: str
+    decision: Literal["approve", "reject"]
+    comment: str | None = None
+    by: str | None = None
+    accepted: bool
+    """Whether this request decided it."""
+
+
+class SignalSent(Wire):
+    run_id: str
+    name: str
+
+
+class RunControl(Wire):
+    """Answer of a run's `pause`, `resume` and `set_limits` updates."""
+
+    status: RunStatus
