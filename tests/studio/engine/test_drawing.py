@@ -21,7 +21,7 @@ class TestAgentsOfABlock:
         assert edges == [("c/router", "c", None), ("c", "c/l", "left")]
 
     def test_a_manager_leads_to_each_worker(self) -> None:
-        workers = [{"name": "reader", "agent": {}}, {"name": "writer", "agent": "novelist"}]
+        workers: list[JsonObject] = [{"name": "reader", "agent": {}}, {"name": "writer", "agent": "novelist"}]
         nodes, edges = drawn({"id": "team", "hierarchical": {"manager": {}, "workers": workers}})
         assert nodes == ["team", "team/manager", "team/worker.reader", "team/worker.writer"]
         assert edges == [("team/manager", f"team/worker.{name}", "delegates") for name in ("reader", "writer")]
