@@ -19,7 +19,7 @@ INPUTS = {
     "prompt-chaining.yaml": {"topic": "why bees matter"},
     "routing.yaml": {"message": "My kettle arrived broken. It does not heat."},
     "parallelisation.yaml": {"plan": "Sell tea by the cup from a bicycle."},
-    "orchestrator-workers.yaml": {"city": "Lisbon"},
+    "orchestrator-workers.yaml": {"city": "Kyoto"},
     "evaluator-optimizer.yaml": {"product": "a folding bicycle"},
 }
 
