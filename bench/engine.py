@@ -25,7 +25,7 @@ from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
 from studio.contracts.runs import RunContext, RunRequest
 from studio.db.engine import open_database
 from studio.temporal import connect_temporal
-from workflows.sequential import SequentialWorkflow
+from workflows.patterns import SequentialWorkflow
 
 ROUNDS = 3
 ALONE = 15
@@ -66,7 +66,7 @@ async def _measure(address: str, data: Path) -> list[Measurement]:
                 run_id=run_id, project_id="default", workflow_name="bench", workflow_version=1, trace_id=new_trace_id()
             )
             request = RunRequest(context=context, root_span_id=new_span_id())
-            arguments = [request, DEFINITION]
+            arguments = [request, DEFINITION, None]
             return await ours.start_workflow(SequentialWorkflow.run, args=arguments, id=run_id, task_queue=OURS_QUEUE)
 
         async def start_floor() -> WorkflowHandle[Any, Any]:

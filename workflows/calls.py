@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
-from temporalio.workflow import ActivityCancellationType
+from temporalio.workflow import ActivityCancellationType, ChildWorkflowHandle
 
 from studio.contracts.activities import (
     CompletionRequest,
@@ -15,8 +16,11 @@ from studio.contracts.activities import (
     RenderPromptRequest,
     RenderPromptResult,
 )
+from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.plain import PlainText
+from studio.contracts.runs import RunRequest
 from workflows import policies
+from workflows.names import child_workflow_id, workflow_type
 
 COMPLETE_CHAT = "complete_chat"
 RENDER_PROMPT = "render_prompt"
@@ -69,6 +73,19 @@ async def render_prompt(request: RenderPromptRequest, options: CallOptions, summ
         schedule_to_close_timeout=options.remaining,
         retry_policy=options.retry,
         summary=PlainText(summary),
+    )
+
+
+async def start_child(
+    request: RunRequest, definition: ResolvedDefinition, child: ResolvedWorkflow
+) -> ChildWorkflowHandle[Any, Any]:
+    """Cancelled, it ends once the child has: its connections are closed then, and what it used is known."""
+    run, step = request.context, request.parent.path if request.parent is not None else ""
+    return await workflow.start_child_workflow(
+        workflow_type(child.workflow.pattern),
+        args=[request, definition, None],
+        id=child_workflow_id(run.run_id, step),
+        static_summary=PlainText(child.name),
     )
 
 

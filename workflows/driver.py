@@ -1,31 +1,30 @@
 """Carries a run on Temporal: turns the core's commands into activities and their results into the core's events."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, get_args
+from collections import deque
+from typing import Any
 
-from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
-from temporalio.exceptions import TimeoutError as TemporalTimeout
+from temporalio.exceptions import ApplicationError
 
-from studio.contracts.activities import FailureDetails, RecordEndRequest, StepContext
+from studio.contracts.activities import RecordEndRequest, StepContext
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
-from studio.contracts.events import NewEvent
-from studio.contracts.runs import RunEnd, RunError, RunProgress, RunRequest
-from studio.contracts.steps import ErrorType
+from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
+from studio.engine.children import child_of, definition_of
 from studio.engine.plan import compile_plan
 from studio.engine.scheduler import advance
 from studio.engine.state import (
+    Call,
     CancelRequested,
     CancelStep,
     CancelTimer,
+    Command,
     CoreEvent,
     EndRun,
     Publish,
     RunAgent,
+    RunChild,
     RunFacts,
     RunStarted,
     RunState,
@@ -38,110 +37,203 @@ from studio.engine.state import (
     TimerFired,
     progress_of,
 )
+from studio.engine.turn import TURN_COST
 from workflows import calls
 from workflows.agent_loop import parse_answer, run_agent
+from workflows.carried import Carried
+from workflows.details import details_of
+from workflows.outbox import Outbox
+from workflows.outcomes import agent_ended, child_ended, child_succeeded
+from workflows.requests import register_handlers
 
-SHOWN_STEPS = 30
-_MARKS = {"succeeded": "✓", "failed": "✗", "running": "▶", "skipped": "»", "cancelled": "◼"}
+MAX_CALLS = 500
+"""Under way at once; Temporal takes about 2,000 pending activities a workflow, and slows down before."""
+LONG_HISTORY = 12_000
+"""Events. From here on new calls wait for child workflows, too, before the run continues as new; Temporal ends a
+workflow at 51,200.
+"""
+BREATH_SECONDS = 0.001
+"""A timer: it ends the workflow task, so that none nears Temporal's deadlock limit of two seconds."""
 
 
 class Driver:
-    """One run. `execute` returns its output, or raises what makes Temporal show it as failed or cancelled."""
+    """One run, or one child workflow. `execute` returns its output (a child's: a `ChildResult`), or raises what makes
+    Temporal show it as failed or cancelled.
+    """
 
-    def __init__(self, request: RunRequest, definition: ResolvedDefinition) -> None:
+    def __init__(self, request: RunRequest, definition: ResolvedDefinition, carried: Carried | None) -> None:
         self._request = request
         self._definition = definition
         self._plan = compile_plan(definition.workflow, definition.agents)
-        context = request.context
-        facts = RunFacts(
-            id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
-        )
-        self._state = RunState(run=facts, input=request.input)
-        self._arrived: list[CoreEvent] = []
+        parent = request.parent
+        if carried is None:
+            self._state = _new_state(request)
+            self._started_at = workflow.now()
+            events = parent.events if parent is not None else []
+        else:
+            self._state = carried.state
+            self._started_at = carried.started_at
+            events = []
+        self._outbox = Outbox(events, path=parent.path if parent is not None else "")
+        if carried is not None:
+            self._outbox.take_over(carried.events, [call.path for call in carried.calls])
+        self._arrived: deque[CoreEvent] = deque()
+        self._left = bool(self._state.work)
+        """Whether the core left work to another turn."""
+        self._queue: deque[Call] = deque(carried.calls if carried is not None else ())
+        """Calls asked for and not begun."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._outbox: list[NewEvent] = []
-        self._handed: dict[str, list[NewEvent]] = {}
-        """What the call under way of a step was given to publish."""
-        self._starting: set[str] = set()
-        """Steps whose task was made and has not yet run: its first call carries their start."""
+        self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
+        self._stopping: set[str] = set()
+        """Steps that the core told to stop."""
         self._timers: dict[str, asyncio.Task[None]] = {}
-        self._ticking: asyncio.Task[None] | None = None
+        self._cancelled = False
         self._end: EndRun | None = None
+        self._is_continued = carried is not None
+        register_handlers(self)
+
+    # What the handlers of queries, signals and updates use
+
+    @property
+    def state(self) -> RunState:
+        return self._state
 
     def progress(self) -> RunProgress:
         return progress_of(self._state)
 
-    async def execute(self) -> Json:
-        started = workflow.now()
-        self._feed(RunStarted(started))
-        while self._end is None:
-            try:
-                await workflow.wait_condition(lambda: bool(self._arrived))
-            except asyncio.CancelledError:
-                self._feed(CancelRequested(workflow.now()))
-                continue
-            for event in self._take_arrived():
-                self._feed(event)
-        await self._record(self._end, started)
-        return self._close(self._end)
+    def hear(self, event: CoreEvent) -> None:
+        """Take an event from outside when its turn comes."""
+        self._arrived.append(event)
 
-    def _take_arrived(self) -> list[CoreEvent]:
-        arrived, self._arrived = self._arrived, []
-        return arrived
-
-    def _feed(self, event: CoreEvent) -> None:
+    def feed(self, event: CoreEvent) -> None:
+        """Take an event now."""
         self._state, commands = advance(self._plan, self._state, event)
         for command in commands:
-            match command:
-                case RunAgent():
-                    self._starting.add(command.path)
-                    self._tasks[command.path] = asyncio.create_task(self._run_agent(command))
-                case CancelStep():
-                    self._cancel_step(command.path)
-                case StartTimer():
-                    self._timers[command.id] = asyncio.create_task(self._wait(command))
-                case CancelTimer():
-                    self._timers.pop(command.id).cancel()
-                case Tick():
-                    self._ticking = asyncio.create_task(self._tick())
-                case Publish():
-                    self._outbox.append(command.event)
-                case EndRun():
-                    self._end = command
-        workflow.set_current_details(self._details())
+            self._carry_out(command)
+
+    def children(self) -> list["workflow.ChildWorkflowHandle[Any, Any]"]:
+        return list(self._children.values())
+
+    # The run
+
+    async def execute(self) -> Json:
+        if self._is_continued:
+            for timer, at in self._state.timers.items():
+                self._carry_out(StartTimer(timer, at))
+        else:
+            self.feed(RunStarted(self._started_at))
+        self._start_queued()
+        while self._end is None:
+            workflow.set_current_details(details_of(self._state))
+            try:
+                await workflow.wait_condition(lambda: self._left or bool(self._arrived))
+                self._work()
+                if self._left or self._arrived:
+                    await asyncio.sleep(BREATH_SECONDS)
+            except asyncio.CancelledError:
+                self._cancelled = True
+                self._arrived.append(CancelRequested(workflow.now()))
+            if self._end is None and self._may_continue_as_new():
+                self._continue_as_new()
+        workflow.set_current_details(details_of(self._state))
+        if self._request.parent is not None:
+            return self._close_child(self._end)
+        await self._record(self._end)
+        return self._close(self._end)
+
+    def _work(self) -> None:
+        """Feed what has arrived, as much as one workflow task may take."""
+        spent = 0
+        while (self._left or self._arrived) and self._end is None and spent < TURN_COST:
+            if self._left:
+                self._left = False
+                self.feed(Ticked(workflow.now()))
+            else:
+                self.feed(self._arrived.popleft())
+            spent += self._state.turn_cost
+        self._start_queued()
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case RunAgent() | RunChild():
+                self._outbox.await_start(command.path)
+                self._queue.append(command)
+                self._start_queued()
+            case CancelStep():
+                self._cancel_step(command.path)
+            case StartTimer():
+                self._timers[command.id] = asyncio.create_task(self._wait(command))
+            case CancelTimer():
+                self._timers.pop(command.id).cancel()
+            case Tick():
+                self._left = True
+            case Publish():
+                self._outbox.put(command.event)
+            case EndRun():
+                self._end = command
+
+    def _start_queued(self) -> None:
+        while self._queue and len(self._tasks) < MAX_CALLS and not self._is_draining():
+            call = self._queue.popleft()
+            run = self._run_agent(call) if isinstance(call, RunAgent) else self._run_child(call)
+            self._tasks[call.path] = asyncio.create_task(run)
 
     def _cancel_step(self, path: str) -> None:
-        self._tasks[path].cancel()
-        if path in self._starting:  # a task that is cancelled before it runs says nothing
-            self._starting.discard(path)
-            self._arrived.append(StepCancelled(workflow.now(), path))
+        self._stopping.add(path)
+        task = self._tasks.get(path)
+        if task is not None:
+            task.cancel()
+        if self._outbox.is_starting(path):  # a task that is cancelled before it runs says nothing
+            self._queue = deque(call for call in self._queue if call.path != path)
+            self._outbox.begin(path)
+            self._over(StepCancelled(workflow.now(), path))
+
+    def _over(self, event: StepSucceeded | StepFailed | StepCancelled) -> None:
+        self._tasks.pop(event.path, None)
+        self._stopping.discard(event.path)
+        self._arrived.append(event)
 
     async def _wait(self, command: StartTimer) -> None:
-        await asyncio.sleep(max((command.at - workflow.now()).total_seconds(), 0.001))
+        await asyncio.sleep(max((command.at - workflow.now()).total_seconds(), BREATH_SECONDS))
         self._timers.pop(command.id, None)
         self._arrived.append(TimerFired(workflow.now(), command.id))
 
-    async def _tick(self) -> None:
-        await asyncio.sleep(0.001)
-        self._arrived.append(Ticked(workflow.now()))
+    # Long runs
+
+    def _is_draining(self) -> bool:
+        """Whether new calls wait, so that the run can continue as new once those under way are over."""
+        info = workflow.info()
+        if self._cancelled or not info.is_continue_as_new_suggested():
+            return False
+        return not self._children or info.get_current_history_length() >= LONG_HISTORY
+
+    def _may_continue_as_new(self) -> bool:
+        return self._is_draining() and not self._tasks and not self._arrived
+
+    def _continue_as_new(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        carried = Carried(
+            state=self._state, calls=list(self._queue), events=self._outbox.rest(), started_at=self._started_at
+        )
+        workflow.continue_as_new(args=[self._request, self._definition, carried])
+
+    # Calls
 
     async def _run_agent(self, command: RunAgent) -> None:
         """Whatever happens, an event tells the core: a step without an end would be a run without one."""
-        self._starting.discard(command.path)
+        path = command.path
+        self._outbox.begin(path)
         try:
             agent = self._agent_of(command)
             result = await run_agent(agent, command, lambda failed: self._context(command, agent, failed))
             output = result.text if command.output_schema is None else parse_answer(result.text)
-            event: CoreEvent = StepSucceeded(
-                workflow.now(), command.path, output, result.attempt, result.usage, result.cost_usd
-            )
-            self._handed.pop(command.path, None)
+            at = workflow.now()
+            self._outbox.settle(path, published=True)
+            self._over(StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
-            event = _ended(error, command.path, workflow.now())
-            # Perhaps the call never ran. Publishing an event again changes nothing.
-            self._outbox[:0] = self._handed.pop(command.path, [])
-        self._tasks.pop(command.path, None)
-        self._arrived.append(event)
+            self._outbox.settle(path, published=False)
+            self._over(agent_ended(error, path, workflow.now()))
 
     def _agent_of(self, command: RunAgent) -> ResolvedAgent:
         if isinstance(command.agent, str):
@@ -149,23 +241,45 @@ class Driver:
         return ResolvedAgent(name=command.name, spec=command.agent)
 
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
-        self._handed[command.path] = self._take_outbox(command.path)
         return StepContext(
             run=self._request.context,
-            path=command.path,
+            path=self._outbox.full_path(command.path),
             agent=agent.name,
             attempts_before=command.attempts_before + attempts_before,
-            events=self._handed[command.path],
+            events=self._outbox.hand_to(command.path),
         )
 
-    def _take_outbox(self, path: str | None = None) -> list[NewEvent]:
-        """What is to be published, without the starts of steps whose own first call is about to carry them."""
-        others = self._starting - {path}
-        events = [event for event in self._outbox if event.step_id not in others]
-        self._outbox = [event for event in self._outbox if event.step_id in others]
-        return events
+    async def _run_child(self, command: RunChild) -> None:
+        path = command.path
+        self._outbox.begin(path)
+        parent = self._request.parent
+        depth = parent.depth if parent is not None else 0
+        child = child_of(self._definition, command, depth)
+        if isinstance(child, RunError):
+            self._over(StepFailed(workflow.now(), path, child.model_copy(update={"step_id": path})))
+            return
+        place = ParentStep(
+            path=self._outbox.full_path(path),
+            depth=depth + 1,
+            attempts_before=command.attempts_before,
+            events=self._outbox.hand_to(path),
+        )
+        request = self._request.model_copy(update={"parent": place, "input": command.input})
+        try:
+            handle = await calls.start_child(request, definition_of(child, self._definition), child)
+            self._children[path] = handle
+            result = ChildResult.model_validate(await handle)
+            event = child_succeeded(result, path, workflow.now())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as for an agent
+            event, result = child_ended(error, path, workflow.now(), cancelled=path in self._stopping)
+        # A child that ended before its first call hands back what it was given.
+        self._outbox.settle(path, published=not isinstance(event, StepCancelled), more=result.events)
+        self._children.pop(path, None)
+        self._over(event)
 
-    async def _record(self, end: EndRun, started: datetime) -> None:
+    # The end
+
+    async def _record(self, end: EndRun) -> None:
         request = RecordEndRequest(
             run=self._request.context,
             root_span_id=self._request.root_span_id,
@@ -177,10 +291,10 @@ class Driver:
                 output=end.output,
                 error=end.error,
                 progress=self.progress(),
-                started_at=started,
+                started_at=self._started_at,
                 ended_at=workflow.now(),
             ),
-            events=self._take_outbox(),
+            events=self._outbox.take(),
         )
         recording = asyncio.create_task(calls.record_end(request))
         while not recording.done():
@@ -200,37 +314,25 @@ class Driver:
                 error = end.error or RunError(type="internal_error", message="The run failed.")
                 raise ApplicationError(error.message, error.step_id, type=error.type, non_retryable=True)
 
-    def _details(self) -> str:
-        """Markdown for the Temporal UI: names and states, no data."""
-        steps = list(self._state.steps.values())
-        hidden = len(steps) - SHOWN_STEPS
-        lines = [f"… {hidden} steps before"] if hidden > 0 else []
-        for step in steps[-SHOWN_STEPS:]:
-            took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
-            lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}")
-        return "\n".join(lines)
+    def _close_child(self, end: EndRun) -> Json:
+        """A cancelled child, too, ends with a failure: what it did and used must reach the run."""
+        result = ChildResult(
+            output=end.output,
+            error=end.error,
+            steps=list(self._state.steps.values()),
+            usage=self._state.usage,
+            cost_usd=self._state.cost_usd,
+            events=self._outbox.rest(),
+        )
+        if end.error is None:
+            return result.model_dump(mode="json")
+        raise ApplicationError(end.error.message, result, type=end.error.type, non_retryable=True)
 
 
-def _ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:
-    """What an activity's failure means for its step."""
-    if is_cancelled_exception(error):
-        return StepCancelled(at, path)
-    cause = error.cause if isinstance(error, ActivityError) else error
-    match cause:
-        case ApplicationError():
-            kind = cause.type if cause.type in get_args(ErrorType) else "internal_error"
-            return _failed(at, path, RunError(type=str(kind), message=cause.message), cause.details)
-        case TemporalTimeout():
-            which = cause.type.name.lower().replace("_", "-") if cause.type else "own"
-            message = f"The step's call ran into its {which} timeout."
-            return _failed(at, path, RunError(type="timeout", message=message), cause.last_heartbeat_details)
-        case _:
-            return _failed(at, path, RunError(type="internal_error", message=str(cause or error)), ())
-
-
-def _failed(at: datetime, path: str, error: RunError, details: Sequence[Any]) -> StepFailed:
-    try:
-        used = FailureDetails.model_validate(details[0]) if details else FailureDetails()
-    except ValidationError:  # somebody else's details
-        used = FailureDetails()
-    return StepFailed(at, path, error.model_copy(update={"step_id": path}), used.attempt, used.usage, used.cost_usd)
+def _new_state(request: RunRequest) -> RunState:
+    context = request.context
+    facts = RunFacts(
+        id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
+    )
+    before = request.parent.attempts_before if request.parent is not None else 0
+    return RunState(run=facts, input=request.input, attempts_before=before)

@@ -1,8 +1,19 @@
 """Every workflow that a worker runs."""
 
-from workflows.agent import AgentWorkflow
-from workflows.sequential import SequentialWorkflow
+from workflows.patterns import (
+    AgentWorkflow,
+    ConditionalWorkflow,
+    GraphWorkflow,
+    HierarchicalWorkflow,
+    ParallelWorkflow,
+    SequentialWorkflow,
+)
 
-WORKFLOWS = (AgentWorkflow, SequentialWorkflow)
-PATTERNS = {"sequential": SequentialWorkflow}
-"""The workflow type that carries a pattern."""
+WORKFLOWS = (
+    AgentWorkflow,
+    SequentialWorkflow,
+    ParallelWorkflow,
+    ConditionalWorkflow,
+    GraphWorkflow,
+    HierarchicalWorkflow,
+)

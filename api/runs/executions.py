@@ -28,12 +28,11 @@ from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
 from studio.errors import DependencyUnavailable
 from studio.temporal import PATTERN, PROJECT, SESSION, WORKFLOW, is_unavailable
-from workflows.agent import AgentWorkflow
-from workflows.registry import PATTERNS
+from workflows.names import PROGRESS, workflow_type
 
 CALL = timedelta(seconds=5)
 """Starting, asking and cancelling take milliseconds when Temporal is well."""
-PROGRESS = timedelta(seconds=2)
+ANSWER = timedelta(seconds=2)
 """A reader of a run does not wait longer for the worker."""
 
 _ENDS: dict[WorkflowExecutionStatus, RunStatus] = {
@@ -85,12 +84,11 @@ class Executions:
         named = {PROJECT: context.project_id, WORKFLOW: context.workflow_name, PATTERN: pattern or "agent"}
         if context.session_id is not None:
             named[SESSION] = context.session_id
-        workflow = AgentWorkflow if pattern is None else PATTERNS[pattern]
         try:
             with temporal_faults():
                 await self._client.start_workflow(
-                    workflow.run,
-                    args=[request, definition],
+                    workflow_type(pattern),
+                    args=[request, definition, None],
                     id=context.run_id,
                     task_queue=self._task_queue,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -122,8 +120,8 @@ class Executions:
         """From the workflow itself; None when no worker answers in time."""
         handle = self._client.get_workflow_handle(run_id)
         try:
-            async with asyncio.timeout(PROGRESS.total_seconds()):
-                return await handle.query("progress", result_type=RunProgress, rpc_timeout=PROGRESS)
+            async with asyncio.timeout(ANSWER.total_seconds()):
+                return await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
         except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError, RuntimeError):
             return None  # a view: the row's own steps are shown instead
 
@@ -166,4 +164,4 @@ class Executions:
     async def check(self) -> None:
         """For readiness."""
         with temporal_faults():
-            await self._client.service_client.check_health(timeout=PROGRESS)
+            await self._client.service_client.check_health(timeout=ANSWER)

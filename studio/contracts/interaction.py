@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from studio.contracts.base import Contract, Json, Timestamp, Wire
-from studio.contracts.runs import RunStatus
 
 
 class Decision(Wire):
@@ -44,24 +43,19 @@ class PendingApproval(Wire):
     """When `on_timeout` decides."""
 
 
+class DecideRequest(Wire):
+    """Argument of a run's `decide_approval` update."""
+
+    path: str
+    decision: Decision
+    hash: str | None = None
+
+
 class ApprovalOutcome(Wire):
     """What was decided; also the answer to a second or late decision."""
 
-    run_id: str
-    step_id: str
     decision: Literal["approve", "reject"]
     comment: str | None = None
     by: str | None = None
     accepted: bool
     """Whether this request decided it."""
-
-
-class SignalSent(Wire):
-    run_id: str
-    name: str
-
-
-class RunControl(Wire):
-    """Answer of a run's `pause`, `resume` and `set_limits` updates."""
-
-    status: RunStatus

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
+from studio.contracts.events import NewEvent
 from studio.contracts.spans import SpanId, TraceId
 
 RunKind = Literal["workflow", "agent"]
@@ -166,8 +167,23 @@ class RunContext(Wire):
     user_id: str | None = None
 
 
+class ParentStep(Wire):
+    """The step of a run that a child workflow carries out."""
+
+    path: str
+    """As the root run names it; the child's steps are told under it."""
+    depth: int = 1
+    """How many workflows it is inside."""
+    attempts_before: int = 0
+    """Of the steps inside, when the parent tries the child again."""
+    events: list[NewEvent] = []
+    """What the parent had to tell the run's readers; goes first."""
+
+
 class RunRequest(Wire):
-    """First argument of every run's workflow; the second is its `ResolvedDefinition`."""
+    """First argument of every run's workflow; the second is its `ResolvedDefinition`, the third what an earlier
+    execution of the same run carries on, if there was one.
+    """
 
     context: RunContext
     root_span_id: SpanId
@@ -175,6 +191,8 @@ class RunRequest(Wire):
     """The caller's span, from `traceparent`."""
     input: Json = None
     metadata: dict[str, str] = {}
+    parent: ParentStep | None = None
+    """None for a run; a child workflow has the `context` of the run that it is part of."""
 
 
 class RunProgress(Wire):
@@ -196,3 +214,16 @@ class RunEnd(Wire):
     progress: RunProgress
     started_at: Timestamp
     ended_at: Timestamp
+
+
+class ChildResult(Wire):
+    """What a child workflow hands its parent, also with its failure."""
+
+    output: Json = None
+    error: RunError | None = None
+    steps: list[StepRun] = []
+    """By their paths in the child."""
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None
+    events: list[NewEvent] = []
+    """What is still to be told to the run's readers."""

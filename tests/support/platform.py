@@ -33,7 +33,7 @@ from studio.temporal import connect_temporal
 from tests.support.asgi_server import serving
 from tests.support.scripted_upstream import ScriptedUpstream
 from tests.support.span_sink import SpanSink
-from workflows.sequential import SequentialWorkflow
+from workflows.patterns import SequentialWorkflow
 
 
 def new_secret_key() -> SecretStr:
@@ -78,7 +78,7 @@ class Engine:
             await insert_run(session, _row(context, given))
         return await self.client.start_workflow(
             SequentialWorkflow.run,
-            args=[RunRequest(context=context, root_span_id=new_span_id(), input=given), definition],
+            args=[RunRequest(context=context, root_span_id=new_span_id(), input=given), definition, None],
             id=context.run_id,
             task_queue=self.settings.temporal_task_queue,
         )

@@ -1,0 +1,22 @@
+"""What the Temporal UI shows of a run that goes on: names and states, no data."""
+
+from itertools import islice
+
+from studio.engine.state import RunState
+
+SHOWN_STEPS = 30
+_MARKS = {"succeeded": "✓", "failed": "✗", "running": "▶", "waiting": "⏸", "skipped": "»", "cancelled": "◼"}
+
+
+def details_of(state: RunState) -> str:
+    """Markdown: the newest steps."""
+    hidden = len(state.steps) - SHOWN_STEPS
+    lines = [f"… {hidden} steps before"] if hidden > 0 else []
+    newest = list(islice(reversed(state.steps.values()), SHOWN_STEPS))
+    for step in reversed(newest):
+        took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
+        lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}")
+    if state.paused is not None:
+        reason = f"limit reached: {state.paused.limit}" if state.paused.limit else "on request"
+        lines.append(f"\n**Paused**, {reason}")
+    return "\n".join(lines)

@@ -1,0 +1,20 @@
+"""What a run's workflow is called on Temporal, and what it answers to: shared by those who start it and talk to it."""
+
+PROGRESS = "progress"
+"""A query; answered with a `RunProgress`."""
+PAUSE, RESUME = "studio_pause", "studio_resume"
+"""Signals without an argument."""
+LIMITS = "studio_limits"
+"""A signal; its argument is a `Limits` of which only the fields that are set change."""
+DECIDE = "decide_approval"
+"""An update from `DecideRequest` to `ApprovalOutcome`."""
+
+
+def workflow_type(pattern: str | None) -> str:
+    """`GraphWorkflow`; a run of one agent alone has no pattern."""
+    return f"{(pattern or 'agent').title()}Workflow"
+
+
+def child_workflow_id(run_id: str, path: str) -> str:
+    """Of the child workflow that carries out the step at `path` of the run."""
+    return f"{run_id}/{path}"

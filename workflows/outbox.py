@@ -1,0 +1,68 @@
+"""What a run has to tell its readers, until the next activity takes it along: watching a run costs no history."""
+
+from collections.abc import Iterable
+
+from studio.contracts.events import NewEvent
+
+
+class Outbox:
+    def __init__(self, events: Iterable[NewEvent] = (), *, path: str = "") -> None:
+        """`path` is the step of the root run whose child workflow this is; events are told under it."""
+        self._events = list(events)
+        self._path = path
+        self._handed: dict[str, list[NewEvent]] = {}
+        """What the call under way of a step was given to publish."""
+        self._starting: set[str] = set()
+        """Steps whose call was asked for and has not begun: their own first call carries their start."""
+
+    def take_over(self, events: Iterable[NewEvent], starting: Iterable[str]) -> None:
+        """What an earlier execution of the run left: already told under the root run's paths."""
+        self._events += events
+        self._starting.update(starting)
+
+    def put(self, event: NewEvent) -> None:
+        if not self._path:
+            self._events.append(event)
+            return
+        if event.type.startswith("run.") and event.type not in {"run.paused", "run.resumed"}:
+            return  # of the child alone: the parent tells of its step
+        self._events.append(event.model_copy(update={"step_id": self.full_path(event.step_id or "")}))
+
+    def full_path(self, path: str) -> str:
+        """A path of this workflow as the root run names it."""
+        if not self._path:
+            return path
+        return f"{self._path}/{path}" if path else self._path
+
+    def await_start(self, path: str) -> None:
+        self._starting.add(path)
+
+    def is_starting(self, path: str) -> bool:
+        return path in self._starting
+
+    def begin(self, path: str) -> None:
+        self._starting.discard(path)
+
+    def hand_to(self, path: str) -> list[NewEvent]:
+        """What the next call of the step publishes."""
+        events = self.take(path)
+        self._handed[path] = events
+        return events
+
+    def take(self, path: str | None = None) -> list[NewEvent]:
+        """What is to be published, without the starts of steps whose own first call is about to carry them."""
+        others = {self.full_path(step) for step in self._starting if step != path}
+        events = [event for event in self._events if event.step_id not in others]
+        self._events = [event for event in self._events if event.step_id in others]
+        return events
+
+    def settle(self, path: str, *, published: bool, more: Iterable[NewEvent] = ()) -> None:
+        """The step's call is over. When it perhaps never ran, what it was given goes out again, which changes nothing
+        if it did.
+        """
+        handed = self._handed.pop(path, [])
+        self._events[:0] = [*([] if published else handed), *more]
+
+    def rest(self) -> list[NewEvent]:
+        """All that is left, for whoever carries the run on."""
+        return self._events

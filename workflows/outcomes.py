@@ -1,0 +1,86 @@
+"""What the failure of an activity or of a child workflow means for its step."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    TerminatedError,
+    is_cancelled_exception,
+)
+from temporalio.exceptions import TimeoutError as TemporalTimeout
+
+from studio.contracts.activities import FailureDetails
+from studio.contracts.runs import ChildResult, RunError, StepRun
+from studio.contracts.steps import ErrorType
+from studio.engine.state import StepCancelled, StepEnded, StepFailed, StepSucceeded
+
+
+def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:
+    if is_cancelled_exception(error):
+        return StepCancelled(at, path)
+    cause = error.cause if isinstance(error, ActivityError) else error
+    match cause:
+        case ApplicationError():
+            return _failed(at, path, RunError(type=_known(cause.type), message=cause.message), cause.details)
+        case TemporalTimeout():
+            which = cause.type.name.lower().replace("_", "-") if cause.type else "own"
+            message = f"The step's call ran into its {which} timeout."
+            return _failed(at, path, RunError(type="timeout", message=message), cause.last_heartbeat_details)
+        case _:
+            return _failed(at, path, RunError(type="internal_error", message=str(cause or error)), ())
+
+
+def _known(kind: str | None) -> str:
+    return kind if kind is not None and kind in get_args(ErrorType) else "internal_error"
+
+
+def _failed(at: datetime, path: str, error: RunError, details: Sequence[Any]) -> StepFailed:
+    try:
+        used = FailureDetails.model_validate(details[0]) if details else FailureDetails()
+    except ValidationError:  # somebody else's details
+        used = FailureDetails()
+    return StepFailed(at, path, error.model_copy(update={"step_id": path}), used.attempt, used.usage, used.cost_usd)
+
+
+def child_succeeded(result: ChildResult, path: str, at: datetime) -> StepSucceeded:
+    return StepSucceeded(at, path, result.output, 1, result.usage, result.cost_usd, _inner(result, path))
+
+
+def child_ended(error: BaseException, path: str, at: datetime, *, cancelled: bool) -> tuple[StepEnded, ChildResult]:
+    """`cancelled` says whether this workflow asked the child to stop. The result says what the child did until then."""
+    cause = error.cause if isinstance(error, ChildWorkflowError) else error
+    result = _result(cause)
+    inner = _inner(result, path)
+    if cancelled and (is_cancelled_exception(error) or (result.error is not None and result.error.type == "cancelled")):
+        return StepCancelled(at, path, result.usage, result.cost_usd, inner), result
+    failure = result.error or _child_error(cause, error)
+    step_id = f"{path}/{failure.step_id}" if failure.step_id else path
+    failure = failure.model_copy(update={"step_id": step_id})
+    return StepFailed(at, path, failure, 1, result.usage, result.cost_usd, inner), result
+
+
+def _child_error(cause: BaseException | None, error: BaseException) -> RunError:
+    if isinstance(cause, TerminatedError):
+        return RunError(type="cancelled", message="The child workflow was terminated from outside.")
+    if is_cancelled_exception(error):
+        return RunError(type="cancelled", message="The child workflow was cancelled from outside.")
+    if isinstance(cause, TemporalTimeout):
+        return RunError(type="timeout", message="Temporal ended the child workflow: it ran into its timeout.")
+    return RunError(type="internal_error", message=str(cause or error))
+
+
+def _result(cause: BaseException | None) -> ChildResult:
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    try:
+        return ChildResult.model_validate(details[0]) if details else ChildResult()
+    except ValidationError:
+        return ChildResult()
+
+
+def _inner(result: ChildResult, path: str) -> list[StepRun]:
+    return [step.model_copy(update={"id": f"{path}/{step.id}"}) for step in result.steps]

@@ -1,0 +1,98 @@
+"""What a run answers to from outside: queries, signals and updates.
+
+A Temporal signal of any name is the signal of that name that a step waits for, so that `temporal workflow signal` works
+as well as the API; those that begin with `studio_` steer the run and its child workflows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+from temporalio.workflow import ChildWorkflowHandle
+
+from studio.contracts.base import JsonObject
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision
+from studio.contracts.runs import RunProgress
+from studio.contracts.waits import Limits
+from studio.engine.state import (
+    ApprovalDecided,
+    CoreEvent,
+    LimitsChanged,
+    PauseRequested,
+    ResumeRequested,
+    RunState,
+    SignalReceived,
+)
+from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESUME
+
+
+class Steered(Protocol):
+    """A run, as far as its handlers are concerned."""
+
+    @property
+    def state(self) -> RunState: ...
+
+    def progress(self) -> RunProgress: ...
+
+    def hear(self, event: CoreEvent) -> None: ...
+
+    def feed(self, event: CoreEvent) -> None: ...
+
+    def children(self) -> list[ChildWorkflowHandle[Any, Any]]: ...
+
+
+def register_handlers(run: Steered) -> None:
+    def progress() -> RunProgress:
+        return run.progress()
+
+    def change_limits(changes: Limits) -> None:
+        run.hear(LimitsChanged(workflow.now(), changes))
+
+    def decide(request: DecideRequest) -> ApprovalOutcome:
+        return _decide(run, request)
+
+    def receive(name: str, arguments: Sequence[RawValue]) -> None:
+        payload = workflow.payload_converter().from_payload(arguments[0].payload) if arguments else None
+        run.hear(SignalReceived(workflow.now(), name, payload))
+
+    workflow.set_query_handler(PROGRESS, progress)
+    workflow.set_signal_handler(PAUSE, _steer(run, PAUSE, PauseRequested))
+    workflow.set_signal_handler(RESUME, _steer(run, RESUME, ResumeRequested))
+    workflow.set_signal_handler(LIMITS, change_limits)
+    workflow.set_dynamic_signal_handler(receive)
+    workflow.set_update_handler(DECIDE, decide)
+
+
+def _steer(run: Steered, signal: str, event: Callable[[Any], CoreEvent]) -> Callable[[], Any]:
+    async def steer() -> None:
+        run.hear(event(workflow.now()))
+        for child in run.children():
+            await child.signal(signal)
+
+    return steer
+
+
+def _decide(run: Steered, request: DecideRequest) -> ApprovalOutcome:
+    """At once, so that of two decisions in one workflow task one is told what the other decided."""
+    step = run.state.steps.get(request.path)
+    if step is None or step.kind != "approval":
+        raise ApplicationError(f"There is no approval {request.path!r} in this run.", type="not_found")
+    waiting = step.waiting or {}
+    if step.status == "waiting":
+        if request.hash is not None and request.hash != waiting["hash"]:
+            message = "What is to be decided has changed since it was shown. Look at it again."
+            raise ApplicationError(message, type="conflict")
+        if request.decision.edit and not waiting["allow_edit"]:
+            raise ApplicationError("This approval does not allow an edit.", type="conflict")
+        run.feed(ApprovalDecided(workflow.now(), request.path, request.decision))
+        return _outcome(request.decision, accepted=True)
+    decided = cast("JsonObject", step.output) if isinstance(step.output, dict) else {}
+    if "decision" not in decided:
+        raise ApplicationError(f"The approval was never decided: it is {step.status}.", type="conflict")
+    return _outcome(Decision.model_validate(decided), accepted=False)
+
+
+def _outcome(decision: Decision, *, accepted: bool) -> ApprovalOutcome:
+    return ApprovalOutcome(decision=decision.decision, comment=decision.comment, by=decision.by, accepted=accepted)
