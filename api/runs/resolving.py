@@ -36,7 +36,7 @@ async def resolve(session: AsyncSession, kind: RunKind, definition_id: str, vers
         raise VersionGone
     if kind == "agent":
         return _of_agent(found.document, version)
-    # The maps are given, if empty: a payload holds only the fields that were set.
+    # Given, since a field that was never set is not written into the payload, whatever is put in later.
     resolved = ResolvedDefinition(workflow=parse_workflow(found.document), agents={}, workflows={})
     await _add_named(session, resolved, resolved.workflow)
     return resolved

@@ -27,8 +27,8 @@ def workflow_graph(workflow: AnyWorkflow) -> Drawn:
     choice or a team has a node of its own, whose id is empty.
 
     An edge leads from step to step in a chain, from a conditional block to each of its cases, from a loop's last step
-    back to its first, from a manager to each of its workers, and from a step to what catches its errors or undoes it;
-    the branches of a parallel block have none.
+    back to its first, from a router to its choice, from a manager to each of its workers, and from a step to what
+    catches its errors or undoes it; the branches of a parallel block have none.
     """
     drawn: Drawn = {"nodes": [], "edges": []}
     if isinstance(workflow, ConditionalBlock):
@@ -53,22 +53,25 @@ def _draw_block(drawn: Drawn, block: Block, path: str) -> None:
                 label = None if edge.when is True else str(edge.when)
                 _edge(drawn, _inside(path, edge.source), _inside(path, edge.target), label)
         case ConditionalBlock():
+            _draw_agents(drawn, block, path)
             for group in groups:
                 _draw_chain(drawn, group.steps, path, begin=path, label=_choice_label(group, block))
         case LoopBlock():
             _draw_chain(drawn, block.do, path)
             _edge(drawn, _inside(path, block.do[-1].id), _inside(path, block.do[0].id), "again")
         case HierarchicalBlock():
-            _draw_team(drawn, block, path)
+            _draw_agents(drawn, block, path)
 
 
-def _draw_team(drawn: Drawn, block: HierarchicalBlock, path: str) -> None:
+def _draw_agents(drawn: Drawn, block: ConditionalBlock | HierarchicalBlock, path: str) -> None:
     for place, use in agent_uses(block).items():
         agent = use if isinstance(use, str) else None
         label = place.partition(".")[2] or place
         node: JsonObject = {"id": _inside(path, place), "kind": "agent", "label": label, "block": path or None}
         drawn["nodes"].append(node | {"agent": agent})
-        if place != "manager":
+        if place == "router":
+            _edge(drawn, _inside(path, place), path)
+        elif place != "manager":
             _edge(drawn, _inside(path, "manager"), _inside(path, place), "delegates")
 
 

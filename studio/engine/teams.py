@@ -114,7 +114,7 @@ def _decide(turn: Turn, path: str, child: str, team: Team) -> None:
         return
     team.queue = [_delegation(item) for item in delegate]
     text = "; ".join(f"{item['worker']}: {as_text(item['task'])}" for item in team.queue)
-    turn.record.publish("thinking", child, {"text": f"Delegates {text}"})
+    turn.record.publish("thinking", child, {"text": f"Delegates {text}\n"})
     turn.later("delegate", path)
 
 
