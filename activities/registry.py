@@ -24,5 +24,6 @@ def build_activities(
     return (
         LLMActivities(llm, conversations, events).complete_chat,
         PromptActivities(prompts, conversations, events).render_prompt,
+        events.publish_events,
         records.record_end,
     )

@@ -1,13 +1,14 @@
 """What every activity does first: find out whose step it is, and publish what the workflow handed along."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 from temporalio import activity
 
+from activities.failures import as_application_error
 from activities.run_contexts import RunContexts, RunGone, run_id_of
-from studio.contracts.activities import StepContext
+from studio.contracts.activities import FailureDetails, PublishEventsRequest, StepContext
 from studio.contracts.base import utc_now
 from studio.contracts.events import NewEvent
 from studio.contracts.ids import derived_span_id
@@ -55,11 +56,8 @@ class RunEvents:
         Raises `RunGone`.
         """
         info = activity.info()
-        run = await self._contexts.get(run_id_of(info.workflow_id or ""))
+        run = await self._take_up(step.events)
         structlog.contextvars.bind_contextvars(run_id=run.run_id, step_id=step.path, trace_id=run.trace_id)
-        for event in step.events:
-            if event.type == "run.started":
-                await self._take_up(run.run_id, event.ts)
         events = list(step.events)
         attempt = attempt_of(step)
         if info.attempt > 1:
@@ -70,9 +68,28 @@ class RunEvents:
         await self.stream.publish(run.run_id, events)
         return RunningStep(run, step.path, step.agent, attempt)
 
-    async def _take_up(self, run_id: str, at: datetime) -> None:
-        """Raises `RunGone` for a run whose start the API gave up on, and which Temporal had heard of after all."""
-        async with self._database.write() as session:
-            await mark_running(session, run_id, at, activity.info().workflow_run_id or "")
-            if not await is_open(session, run_id):
-                raise RunGone(f"The run {run_id!r} was given up before it began.")
+    @activity.defn(name="publish_events")
+    async def publish_events(self, request: PublishEventsRequest) -> None:
+        """For a run that comes to rest: no call is about to take its events along. Raises `ApplicationError`."""
+        try:
+            run = await self._take_up(request.events)
+        except Exception as error:
+            raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
+        await self.stream.publish(run.run_id, request.events)
+
+    async def _take_up(self, events: Sequence[NewEvent]) -> RunContext:
+        """The run, turned to `running` when it begins with these events. Raises `RunGone` for one whose start the API
+        gave up on, and which Temporal had heard of after all.
+        """
+        info = activity.info()
+        workflow_id = info.workflow_id or ""
+        run = await self._contexts.get(run_id_of(workflow_id))
+        started = [event.ts for event in events if event.type == "run.started"]
+        if started:
+            # A child workflow may be the first to get here, and its execution is not the run's.
+            execution = info.workflow_run_id if workflow_id == run.run_id else None
+            async with self._database.write() as session:
+                await mark_running(session, run.run_id, started[0], execution)
+                if not await is_open(session, run.run_id):
+                    raise RunGone(f"The run {run.run_id!r} was given up before it began.")
+        return run

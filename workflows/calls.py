@@ -12,6 +12,7 @@ from temporalio.workflow import ActivityCancellationType, ChildWorkflowHandle
 from studio.contracts.activities import (
     CompletionRequest,
     CompletionResult,
+    PublishEventsRequest,
     RecordEndRequest,
     RenderPromptRequest,
     RenderPromptResult,
@@ -24,6 +25,7 @@ from workflows.names import child_workflow_id, workflow_type
 
 COMPLETE_CHAT = "complete_chat"
 RENDER_PROMPT = "render_prompt"
+PUBLISH_EVENTS = "publish_events"
 RECORD_END = "record_end"
 
 
@@ -86,6 +88,17 @@ async def start_child(
         args=[request, definition, None],
         id=child_workflow_id(run.run_id, step),
         static_summary=PlainText(child.name),
+    )
+
+
+async def publish_events(request: PublishEventsRequest) -> None:
+    """Local, as recording the end. Raises `ActivityError`."""
+    await workflow.execute_local_activity(
+        PUBLISH_EVENTS,
+        request,
+        start_to_close_timeout=policies.RECORD_END.start_to_close,
+        retry_policy=policies.RECORD_END_RETRY,
+        local_retry_threshold=policies.RECORD_END_LOCAL,
     )
 
 

@@ -5,11 +5,12 @@ from collections import deque
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
-from studio.contracts.activities import RecordEndRequest, StepContext
+from studio.contracts.activities import PublishEventsRequest, RecordEndRequest, StepContext
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
+from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
 from studio.engine.answers import output_of
 from studio.engine.children import child_of, definition_of
@@ -88,6 +89,9 @@ class Driver:
         self._stopping: set[str] = set()
         """Steps that the core told to stop."""
         self._timers: dict[str, asyncio.Task[None]] = {}
+        self._publishing: asyncio.Task[None] | None = None
+        self._is_woken = True
+        """Whether there is something to look at though no event came."""
         self._cancelled = False
         self._end: EndRun | None = None
         self._is_continued = carried is not None
@@ -127,7 +131,7 @@ class Driver:
         while self._end is None:
             workflow.set_current_details(details_of(self._state))
             try:
-                await workflow.wait_condition(lambda: self._left or bool(self._arrived) or self._end is not None)
+                await workflow.wait_condition(self._is_awake)
                 self._work()
                 if self._left or self._arrived:
                     await asyncio.sleep(BREATH_SECONDS)
@@ -137,13 +141,18 @@ class Driver:
             if self._end is None and self._may_continue_as_new():
                 self._continue_as_new()
         workflow.set_current_details(details_of(self._state))
+        await self._finish(self._publishing)
         if self._request.parent is not None:
             return self._close_child(self._end)
         await self._record(self._end)
         return self._close(self._end)
 
+    def _is_awake(self) -> bool:
+        return self._is_woken or self._left or bool(self._arrived) or self._end is not None
+
     def _work(self) -> None:
         """Feed what has arrived, as much as one workflow task may take."""
+        self._is_woken = False
         spent = 0
         while (self._left or self._arrived) and self._end is None and spent < TURN_COST:
             if self._left:
@@ -152,6 +161,7 @@ class Driver:
             else:
                 self.feed(self._arrived.popleft())
             spent += self._state.turn_cost
+        self._publish_at_rest()
         self._start_queued()
 
     def _carry_out(self, command: Command) -> None:
@@ -174,6 +184,8 @@ class Driver:
                 self._end = command
 
     def _start_queued(self) -> None:
+        if self._publishing is not None:
+            return  # what a call takes along comes later
         while self._queue and len(self._tasks) < MAX_CALLS and not self._is_draining():
             call = self._queue.popleft()
             run = self._run_agent(call) if isinstance(call, RunAgent) else self._run_child(call)
@@ -199,6 +211,23 @@ class Driver:
         self._timers.pop(command.id, None)
         self._arrived.append(TimerFired(workflow.now(), command.id))
 
+    # Telling the run's readers while no call does
+
+    def _publish_at_rest(self) -> None:
+        is_resting = not self._tasks and not self._queue
+        if self._publishing is None and self._end is None and self._outbox.is_due(at_rest=is_resting):
+            self._publishing = asyncio.create_task(self._publish(self._outbox.take()))
+
+    async def _publish(self, events: list[NewEvent]) -> None:
+        try:
+            await calls.publish_events(PublishEventsRequest(events=events))
+        except ActivityError as error:
+            self._outbox.put_back(events)
+            if isinstance(error.cause, ApplicationError) and error.cause.type == "cancelled":
+                self._arrived.append(CancelRequested(workflow.now()))  # nobody knows of the run
+        self._publishing = None
+        self._is_woken = True
+
     # Long runs
 
     def _is_draining(self) -> bool:
@@ -209,7 +238,8 @@ class Driver:
         return not self._children or info.get_current_history_length() >= LONG_HISTORY
 
     def _may_continue_as_new(self) -> bool:
-        return self._is_draining() and not self._tasks and not self._arrived
+        is_busy = bool(self._tasks) or bool(self._arrived) or self._publishing is not None
+        return self._is_draining() and not is_busy
 
     def _continue_as_new(self) -> None:
         for timer in self._timers.values():
@@ -299,12 +329,16 @@ class Driver:
             events=self._outbox.take(),
         )
         recording = asyncio.create_task(calls.record_end(request))
-        while not recording.done():
-            try:
-                await asyncio.shield(recording)
-            except asyncio.CancelledError:
-                continue  # the run is over already: a cancel that comes now is too late
+        await self._finish(recording)
         recording.result()
+
+    async def _finish(self, task: "asyncio.Task[None] | None") -> None:
+        """The run is over already: a cancel that comes now is too late."""
+        while task is not None and not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                continue
 
     def _close(self, end: EndRun) -> Json:
         match end.status:

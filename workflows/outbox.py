@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from studio.contracts.events import NewEvent
 
+_URGENT = {"step.waiting", "run.paused", "run.resumed"}
+
 
 class Outbox:
     def __init__(self, events: Iterable[NewEvent] = (), *, path: str = "") -> None:
@@ -55,6 +57,17 @@ class Outbox:
         events = [event for event in self._events if event.step_id not in others]
         self._events = [event for event in self._events if event.step_id in others]
         return events
+
+    def is_due(self, *, at_rest: bool) -> bool:
+        """Whether the run should tell at once: nothing is under way that will take it along, or somebody outside is
+        waited for and must hear of it.
+        """
+        held = {self.full_path(step) for step in self._starting}
+        due = [event for event in self._events if event.step_id not in held]
+        return bool(due) and (at_rest or any(event.type in _URGENT for event in due))
+
+    def put_back(self, events: list[NewEvent]) -> None:
+        self._events[:0] = events
 
     def settle(self, path: str, *, published: bool, more: Iterable[NewEvent] = ()) -> None:
         """The step's call is over. When it perhaps never ran, what it was given goes out again: publishing an event

@@ -180,24 +180,25 @@ class Executions:
             raise
         return True
 
-    async def decide(self, workflow_id: str, request: DecideRequest) -> ApprovalOutcome:
-        """Raises `NotFound` and `Conflict` as the workflow says, `DependencyUnavailable` when no worker answers."""
+    async def decide(self, workflow_id: str, request: DecideRequest) -> ApprovalOutcome | None:
+        """None when the workflow has ended meanwhile. Raises `NotFound` and `Conflict` as it says,
+        `DependencyUnavailable` when no worker answers.
+        """
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             with temporal_faults():
                 return await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome, rpc_timeout=CALL)
         except WorkflowUpdateFailedError as failure:
             cause = failure.cause
-            message = cause.message if isinstance(cause, ApplicationError) else "The run has ended."
-            if isinstance(cause, ApplicationError) and cause.type == "not_found":
-                raise NotFound(message) from failure
-            raise Conflict(message) from failure
+            if not isinstance(cause, ApplicationError) or cause.type not in {"not_found", "conflict"}:
+                return None
+            raise (NotFound if cause.type == "not_found" else Conflict)(cause.message) from failure
         except WorkflowUpdateRPCTimeoutOrCancelledError as late:
             message = "No worker took the decision in time; ask again to see whether it counts."
             raise DependencyUnavailable("worker", message) from late
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
-                raise Conflict("The run has ended: there is nothing to decide any more.") from error
+                return None
             raise
 
     async def check(self) -> None:

@@ -51,18 +51,24 @@ class Steering:
 
     async def decide(self, run_id: str, path: str, body: DecideApproval, actor: str) -> ApprovalOutcome:
         """A second or late decision is answered with what was decided."""
-        run = await self._runs.get(run_id)
-        step = next((step for step in run.steps if step.id == path and step.kind == "approval"), None)
-        if step is None and run.status not in FINAL_STATUSES and not run.steps:
-            raise DependencyUnavailable("worker", "No worker answers for the run; try again.")
-        if step is None:
-            raise NotFound(f"The run {run_id!r} has no approval {path!r}, or has not come to it yet.")
+        run, step = await self._approval(run_id, path)
         if step.status != "waiting":
             return _decided(step)
         edit = [body.edit] if "edit" in body.model_fields_set else []
         decision = Decision(decision=body.decision, comment=body.comment, edit=edit, by=actor)
         workflow_id, inner = _workflow_of(run, path)
-        return await self._executions.decide(workflow_id, DecideRequest(path=inner, decision=decision, hash=body.hash))
+        request = DecideRequest(path=inner, decision=decision, hash=body.hash)
+        outcome = await self._executions.decide(workflow_id, request)
+        return outcome or _decided((await self._approval(run_id, path))[1])
+
+    async def _approval(self, run_id: str, path: str) -> tuple[Run, StepRun]:
+        run = await self._runs.get(run_id)
+        step = next((step for step in run.steps if step.id == path and step.kind == "approval"), None)
+        if step is not None:
+            return run, step
+        if run.status not in FINAL_STATUSES and not run.steps:
+            raise DependencyUnavailable("worker", "No worker answers for the run; try again.")
+        raise NotFound(f"The run {run_id!r} has no approval {path!r}, or has not come to it yet.")
 
 
 def _ended(run: Run) -> Conflict:

@@ -64,6 +64,12 @@ class CompletionResult(Wire):
     cost_usd: Decimal | None = None
 
 
+class PublishEventsRequest(Wire):
+    """What a run that comes to rest has to tell its readers."""
+
+    events: list[NewEvent]
+
+
 class RecordEndRequest(Wire):
     """The last word of a run."""
 

@@ -107,7 +107,7 @@ def _of_definition(query: Select[RunRow], kind: RunKind, ref: str) -> Select[Run
     return query.where(RunRow.kind == kind, or_(RunRow.definition_id == ref, RunRow.definition_name == ref))
 
 
-async def mark_running(session: WriteSession, run_id: str, at: datetime, temporal_run_id: str) -> bool:
+async def mark_running(session: WriteSession, run_id: str, at: datetime, temporal_run_id: str | None) -> bool:
     """Note that a worker took the run up. False when there is nothing to do: it is not queued, or it is not there."""
     changed = await session.execute(
         update(RunRow)
