@@ -1,12 +1,13 @@
 """What one execution of a run hands to the next when its history has grown long."""
 
-from studio.contracts.base import Timestamp, Wire
+from studio.contracts.base import JsonObject, Timestamp, Wire
 from studio.contracts.events import NewEvent
-from studio.engine.state import RunAgent, RunChild, RunState
+from studio.engine.state import RunAgent, RunChild
 
 
 class Carried(Wire):
-    state: RunState
+    state: JsonObject
+    """A `RunState`, written out: payloads hold only the fields that were assigned, and the core also fills lists."""
     calls: list[RunAgent | RunChild] = []
     """Asked for and not begun, in their order."""
     events: list[NewEvent] = []

@@ -73,7 +73,7 @@ class Driver:
             self._started_at = workflow.now()
             events = parent.events if parent is not None else []
         else:
-            self._state = carried.state
+            self._state = RunState.model_validate(carried.state)
             self._started_at = carried.started_at
             events = []
         self._outbox = Outbox(events, path=parent.path if parent is not None else "")
@@ -245,7 +245,10 @@ class Driver:
         for timer in self._timers.values():
             timer.cancel()
         carried = Carried(
-            state=self._state, calls=list(self._queue), events=self._outbox.rest(), started_at=self._started_at
+            state=self._state.model_dump(mode="json", exclude_defaults=True),
+            calls=list(self._queue),
+            events=self._outbox.rest(),
+            started_at=self._started_at,
         )
         workflow.continue_as_new(args=[self._request, self._definition, carried])
 
