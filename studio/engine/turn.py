@@ -24,7 +24,17 @@ TURN_COST = 4_000
 """About a quarter of a second of steps without comprehensions."""
 _WALK_COST = 1_000
 """An expression with comprehensions may take a third of a second."""
-PERMANENT = frozenset({"expression_error", "payload_too_large", "limit_exceeded", "schema_mismatch", "cancelled"})
+PERMANENT = frozenset(
+    {
+        "invalid_request",
+        "prompt_error",
+        "expression_error",
+        "payload_too_large",
+        "limit_exceeded",
+        "schema_mismatch",
+        "cancelled",
+    }
+)
 """What a block that is tried again would only fail with again."""
 TIMERS = ("timeout", "retry", "wait", "join")
 

@@ -90,9 +90,9 @@ def may_start(turn: Turn, path: str) -> bool:
     if exceeded is None:
         return True
     turn.frame(path).cancelled = True
-    turn.close(path, "cancelled")
     if not turn.frame(ROOT).stopping:
         turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {exceeded}."))
+    turn.close(path, "cancelled")  # last, so that no block around it takes this for an answer
     return False
 
 

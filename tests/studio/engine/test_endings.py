@@ -58,6 +58,11 @@ class TestTimers:
         assert run.ends[0].status == "failed"
         assert {path: step.attempt for path, step in run.state.steps.items()} == {"b": 2, "b/a": 2, "b/c": 2}
 
+    def test_a_block_is_not_tried_again_after_what_the_model_refuses(self) -> None:
+        run = run_of({"id": "b", "retry": {"max_attempts": 2}, "sequential": {"steps": [ask("a")]}})
+        fail(run, "b/a", "invalid_request")
+        assert run.ends[0].status == "failed"
+
 
 class TestLimits:
     def test_the_run_ends_timed_out_when_its_time_is_over(self) -> None:
@@ -73,6 +78,26 @@ class TestLimits:
         assert run.started() == ["a"]
         assert run.ends[0].error is not None
         assert run.ends[0].error.type == "limit_exceeded"
+
+    def test_a_router_that_may_not_start_is_no_answer(self) -> None:
+        choices: JsonObject = {"left": {"steps": [ask("l")]}}
+        step: JsonObject = {"id": "c", "conditional": {"route": {"agent": {}, "choices": choices}}}
+        run = run_of(ask("a"), step, limits={"max_steps": 1, "on_exceeded": "fail"})
+        answer(run, "a")
+        assert {path: step.status for path, step in run.state.steps.items()} == {
+            "a": "succeeded",
+            "c": "cancelled",
+            "c/router.choice": "cancelled",
+        }
+
+    def test_nothing_more_is_delegated_or_begun_past_max_steps(self) -> None:
+        workers = [{"name": "reader", "agent": {}}]
+        step: JsonObject = {"id": "team", "hierarchical": {"manager": {}, "workers": workers}}
+        run = run_of(step, limits={"max_steps": 1, "on_exceeded": "fail"})
+        answer(run, "team/manager.round-1", {"delegate": [{"worker": "reader", "task": "read"}] * 2})
+        assert list(run.state.steps) == ["team", "team/manager.round-1", "team/worker.reader-1"]
+        run = run_of(branches(ask("a"), ask("b"), ask("c")), limits={"max_steps": 1, "on_exceeded": "fail"})
+        assert list(run.state.steps) == ["side", "side/a", "side/b"]
 
 
 class TestEndings:
