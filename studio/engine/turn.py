@@ -15,7 +15,7 @@ from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
-from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, seen
 from studio.engine.state import CancelStep, CoreEvent, Frame, RunAgent, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
@@ -258,6 +258,12 @@ class Turn:
     def try_again(self, path: str) -> None:
         """The next attempt of a block, from its beginning; what is inside it is to be done anew."""
         self.frame(path).retrying = False
+        self.state.undo = [
+            undo.model_copy(update={"seen": seen(self.state, undo.path)})
+            if undo.seen is None and is_inside(undo.path, path)
+            else undo
+            for undo in self.state.undo
+        ]
         for inside in [found for found in self.state.steps if is_inside(found, path)]:
             run = self.state.steps[inside]
             anew = {"status": "pending", "output": None, "error": None, "errors": None}

@@ -91,7 +91,7 @@ class TestLimits:
         }
 
     def test_nothing_more_is_delegated_or_begun_past_max_steps(self) -> None:
-        workers = [{"name": "reader", "agent": {}}]
+        workers: list[JsonObject] = [{"name": "reader", "agent": {}}]
         step: JsonObject = {"id": "team", "hierarchical": {"manager": {}, "workers": workers}}
         run = run_of(step, limits={"max_steps": 1, "on_exceeded": "fail"})
         answer(run, "team/manager.round-1", {"delegate": [{"worker": "reader", "task": "read"}] * 2})
@@ -111,6 +111,19 @@ class TestEndings:
         outputs = {path: step.output for path, step in run.state.steps.items()}
         assert (outputs["b/undo_b"], outputs["a/undo_a"], outputs["last"]) == (2, 1, "upstream_error")
         assert run.ends[0].status == "failed"
+
+    def test_what_undoes_a_step_sees_the_attempt_that_succeeded(self) -> None:
+        block: JsonObject = {
+            "id": "b",
+            "retry": {"max_attempts": 2},
+            "sequential": {"steps": [undone(ask("a")), ask("c")]},
+        }
+        run = run_of(block)
+        answer(run, "b/a", "first")
+        fail(run, "b/c")
+        run.feed(TimerFired(run.at, "retry:b"))
+        fail(run, "b/a")
+        assert run.state.steps["b/a/undo_a"].output == "first"
 
     def test_finally_runs_after_a_cancel_and_after_success(self) -> None:
         last = {"finally": [{"id": "last", "transform": "${{ error == null }}"}]}

@@ -24,7 +24,7 @@ def conditional(run: Interpreter, me: Actor, block: ConditionalBlock, path: str,
             return failed("schema_mismatch", f"{path}/router.choice")
     for case in reversed(block.cases or []):
         chosen = case.steps if run.holds(case.when, env) else chosen
-    return (yield from run.chain(me, chosen or [], f"{path}/", env))
+    return Result("done") if chosen is None else (yield from run.chain(me, chosen, f"{path}/", env))
 
 
 def loop(run: Interpreter, me: Actor, block: LoopBlock, path: str, env: Env) -> Body:

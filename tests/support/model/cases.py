@@ -34,6 +34,8 @@ class Script:
     """
 
     calls: Mapping[str, list[Call]]
+    stops_at_once: bool = False
+    """Whether a call that is told to stop does so at that moment."""
 
     def call(self, path: str, attempt: int) -> Call:
         """The `attempt`th call at a path, from 0. No two calls take equally long, so that no tie decides a race."""
@@ -45,7 +47,8 @@ class Script:
         call = calls[(sum(numbers) + attempt) % len(calls)]
         salt = zlib.crc32(f"{path} {attempt}".encode()) % 997 + 1
         output = path if call.output == "its path" else call.output
-        return Call(call.duration + salt, output, call.error, call.linger + salt // 2)
+        linger = 0 if self.stops_at_once else call.linger + salt // 2
+        return Call(call.duration + salt, output, call.error, linger)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,18 @@ class StepOutcome:
 
 
 @dataclass
+class CallOutcome:
+    """A call from its start to its end."""
+
+    path: str
+    started: int
+    call: Call
+    ended: int = 0
+    stopped: bool = False
+    """Whether it was told to stop before it had a result."""
+
+
+@dataclass
 class RunOutcome:
     status: str
     output: Json = None
@@ -82,6 +97,8 @@ class RunOutcome:
     ended: int = 0
     steps: dict[str, StepOutcome] = field(default_factory=dict[str, StepOutcome])
     """By path."""
+    calls: list[CallOutcome] = field(default_factory=list[CallOutcome], compare=False)
+    """In the order in which they began."""
     tied: bool = field(default=False, compare=False)
     """Whether two things that race happened at the same moment, so that the rest is not defined."""
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from studio.contracts.base import Json, JsonObject
 from tests.support.model.cases import MILLISECOND, Call, Case, Env, Script
+from tests.support.model.reference import interpret
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 ERRORS = ["timeout", "upstream_error", "rate_limited", "invalid_request"]
@@ -27,7 +29,9 @@ class Writer:
     calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
     expressions: dict[str, Callable[[Env], Json]] = field(default_factory=dict[str, Callable[[Env], Json]])
     compensates: bool = True
+    """Whether a step may have something that undoes it."""
     timed: bool = True
+    """Whether there are waits, timeouts and retries; without them calls stop at once and agents answer with text."""
 
     def case(self) -> Case:
         steps = self.chain([], 0, most=4)
@@ -43,7 +47,7 @@ class Writer:
                 limits["max_steps"] = self.number(1, 12)
             document["limits"] = limits
         cancel = self.number(0, 400) * MILLISECOND + 1 if self.chance(4) else None
-        return Case(document, Script(self.calls), self.expressions, cancel)
+        return Case(document, Script(self.calls, stops_at_once=not self.timed), self.expressions, cancel)
 
     # What is drawn
 
@@ -103,11 +107,12 @@ class Writer:
                 pass
         if self.compensates and self.chance(8):
             self.compensates = False
-            step["compensate"] = self.step(seen.copy(), DEPTH)
+            step["compensate"] = self.step([step["id"]] if self.chance(2) else [*seen, step["id"]], DEPTH)
             self.compensates = True
 
     def agent(self, name: str, seen: list[str], depth: int) -> JsonObject:
-        self.calls[name] = [self.call("its path", 0, 1) for _ in range(self.number(1, 3))]
+        outputs = ["its path", 0, 1] if self.timed else ["its path"]
+        self.calls[name] = [self.call(*outputs) for _ in range(self.number(1, 3))]
         return {"agent": "writer", "input": None}
 
     def call(self, *outputs: Json) -> Call:
@@ -301,5 +306,28 @@ def _same(found: Json, value: int) -> bool:
 
 
 @st.composite
-def cases(draw: Draw) -> Case:
-    return Writer(draw).case()
+def cases(draw: Draw, *, timed: bool = True) -> Case:
+    return Writer(draw, timed=timed).case()
+
+
+def sample(count: int) -> list[Case]:
+    """The same cases in every run, without timers and ties, each with a call."""
+    found: list[Case] = []
+
+    @settings(
+        max_examples=count * 3,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(cases(timed=False))
+    def collect(case: Case) -> None:
+        outcome = interpret(case)
+        if outcome.calls and not outcome.tied and case not in found:
+            found.append(case)
+
+    collect()
+    assert len(found) >= count
+    return found[-count:]  # the first ones that Hypothesis makes are the simplest

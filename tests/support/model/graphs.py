@@ -30,14 +30,11 @@ class _Game:
     """The output of the visit that ended last."""
 
     def move(self, me: Actor) -> bool:
-        """Begin the next visit, if there is one; what can no longer be reached is skipped."""
+        """Begin the next visit, if there is one; when there is none, what can no longer be reached is skipped."""
         self.tokens.settle()
-        for node in self.visits.keys() - self.tokens.reached() - self.skipped:
-            self.skipped.add(node)
-            if not self.visits[node]:
-                self.run.steps[f"{self.path}/{node}"] = self.env[node] = StepOutcome("skipped")
         name = self.tokens.next()
         if name is None:
+            self._skip()
             return False
         node = next(one for one in self.block.nodes if one.id == name)
         number = self.visits[name]
@@ -52,6 +49,12 @@ class _Game:
         if actor.over:
             self.visited(actor)
         return True
+
+    def _skip(self) -> None:
+        for node in self.visits.keys() - self.tokens.reached() - self.skipped:
+            self.skipped.add(node)
+            if not self.visits[node]:
+                self.run.steps[f"{self.path}/{node}"] = self.env[node] = StepOutcome("skipped")
 
     def visited(self, actor: Actor) -> None:
         """A visit is over: put its tokens."""

@@ -14,7 +14,7 @@ from studio.contracts.steps import (
     block_in,
 )
 from tests.support.model.actors import STOP, Actor, Message, World
-from tests.support.model.cases import MILLISECOND, Case, Env, RunOutcome, StepOutcome
+from tests.support.model.cases import MILLISECOND, CallOutcome, Case, Env, RunOutcome, StepOutcome
 from tests.support.model.results import SKIPPED, STOPPED, Failure, Result, failed
 from tests.support.model.scope import ids_inside
 
@@ -37,13 +37,15 @@ class Interpreter(ABC):
         self.definition = case.definition
         self.world = World()
         self.steps: dict[str, StepOutcome] = {}
-        self.attempts: dict[str, int] = {}
-        """Calls so far, by path."""
+        self.calls: list[CallOutcome] = []
         self.undo: list[tuple[str, Step, Env]] = []
         """What compensates steps that succeeded, with the path of each, in the order in which they ended."""
         self.started = 0
         """Steps that count for `max_steps`."""
+        self.latest: int | None = None
+        """When the latest of them began."""
         self.exempt = False
+        self.tied = False
         self.main: Actor
         """All but what undoes the run and its `finally`."""
         self.decided: set[str] = set()
@@ -83,7 +85,8 @@ class Interpreter(ABC):
             last = yield from self.wait(self.world.spawn(me, lambda actor: self.chain(actor, steps, "", seen)))
             if last.failure is not None and outcome.status == "succeeded":
                 outcome = RunOutcome("failed", error=(last.failure.type, last.failure.path))
-        outcome.ended, outcome.steps, outcome.tied = self.world.now, self.steps, self.world.tied
+        outcome.ended, outcome.steps = self.world.now, self.steps
+        outcome.calls, outcome.tied = self.calls, self.tied or self.world.tied
         return outcome
 
     def _judge(self, result: Result, env: Env) -> RunOutcome:
@@ -150,10 +153,12 @@ class Interpreter(ABC):
     def _may_start(self, path: str) -> bool:
         limits = self.definition.limits
         if not self.exempt and limits is not None and self.started == limits.max_steps:
+            self.tied |= self.latest == self.world.now
             self._end_early(RunOutcome("failed", error=("limit_exceeded", None)))
             self.steps[path] = StepOutcome("cancelled", started=self.world.now, ended=self.world.now)
             return False
         self.started += 1
+        self.latest = self.world.now
         return True
 
     def _catch(self, me: Actor, step: Step, path: str, env: Env, failure: Failure) -> Body:
@@ -210,7 +215,10 @@ class Interpreter(ABC):
     def halt(self, path: str, under_way: Iterable[Actor]) -> None:
         """A block has what it waits for, or has failed: what is under way inside it is told to end."""
         self.decided.add(path)
-        for actor in under_way:
+        now, race = self.world.now, list(under_way)
+        # Who wins is not defined when something in there began at this very moment.
+        self.tied |= bool(race) and any(one.started == now and is_inside(at, path) for at, one in self.steps.items())
+        for actor in race:
             self.world.stop(actor)
 
     # What takes time
@@ -235,9 +243,10 @@ class Interpreter(ABC):
         return True
 
     def call(self, me: Actor, path: str, timeout: int | None = None) -> Body:
-        attempt = self.attempts.get(path, 0)
-        self.attempts[path] = attempt + 1
+        attempt = sum(1 for call in self.calls if call.path == path)
         call = self.case.script.call(path, attempt)
+        made = CallOutcome(path, self.world.now, call)
+        self.calls.append(made)
         result = Result("done", call.output) if call.error is None else failed(call.error, path)
         duration = call.duration
         if timeout is not None and timeout < duration:
@@ -249,6 +258,7 @@ class Interpreter(ABC):
                 told = True
                 if self.world.now + call.linger < end:
                     result, alarm = STOPPED, self.world.alarm(me, call.linger)
+        made.ended, made.stopped = self.world.now, result is STOPPED
         return result
 
     def role(self, me: Actor, path: str) -> Body:
