@@ -146,17 +146,25 @@ def begin_round(turn: Turn, path: str) -> None:
     block = cast("LoopBlock", turn.node(path).body)
     try:
         if block.condition is not None and not turn.holds(path, block.condition, "while"):
+            _no_more_rounds(turn, path)
             turn.succeed(path, frame.scope["last"], checked=True)
             return
     except UnusableError as unusable:
+        _no_more_rounds(turn, path)
         turn.fail(path, unusable.error)
         return
     if turn.state.rounds[path] >= block.max_iterations:
+        _no_more_rounds(turn, path)
         message = f"The loop did not end within max_iterations, {block.max_iterations} rounds."
         turn.fail(path, RunError(type="limit_exceeded", message=message))
         return
     frame.position, frame.last = 0, None
     turn.later("next", path)
+
+
+def _no_more_rounds(turn: Turn, path: str) -> None:
+    """The round that was asked about does not begin: seen from outside, the last one is the one before."""
+    turn.state.rounds[path] = max(turn.state.rounds[path] - 1, 0)
 
 
 def _round_over(turn: Turn, path: str, output: Json) -> None:

@@ -48,7 +48,8 @@ def undo_next(turn: Turn, path: str) -> None:
     if turn.state.undo:
         undo = turn.state.undo.pop()
         step_id = turn.plan.groups[f"{undo.node}~"][0]
-        turn.reach(path, step_id, path=f"{undo.path}/{step_id}", scope=undo.scope, before=[undo.path])
+        kept: dict[str, Json] = {} if undo.seen is None else {"steps": {undo.path: undo.seen}}
+        turn.reach(path, step_id, path=f"{undo.path}/{step_id}", scope=undo.scope | kept, before=[undo.path])
     elif FINALLY in turn.plan.groups:
         turn.state.phase = "finally"
         turn.follow(path, FINALLY)

@@ -45,7 +45,9 @@ def go_on(turn: Turn, path: str) -> None:
         turn.halt(path, None if decided is True else decided)
         return
     ids = turn.plan.groups[frame.node]
-    while fan.next < fan.total and len(frame.open) < block.max_concurrency:
+    for _ in range(block.max_concurrency - len(frame.open)):  # a branch that ends at once makes room for no other here
+        if fan.next == fan.total or frame.stopping:
+            return
         index = fan.next
         fan.next += 1
         if fan.items is None:

@@ -33,9 +33,9 @@ def may_start(turn: Turn, path: str) -> bool:
     exceeded = _exceeded(turn.state, turn.state.steps[path].kind)
     if exceeded is not None and turn.state.limits is not None and turn.state.limits.on_exceeded == "fail":
         turn.frame(path).cancelled = True
-        turn.close(path, "cancelled")
         if not turn.frame(ROOT).stopping:
             turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {exceeded}."))
+        turn.close(path, "cancelled")  # last, so that no block around it takes this for an answer
         return False
     if exceeded is not None:
         pause(turn, Pause(reason="limit_exceeded", limit=exceeded))

@@ -71,7 +71,8 @@ def default_input(plan: Plan, state: RunState, path: str) -> Json:
     while at is not None:
         frame: Frame = state.frames[at]
         if frame.before:
-            outputs = {plan_id(before): state.steps[before].output for before in frame.before}
+            kept = frame.scope.get("steps", {})
+            outputs = {plan_id(before): _view(state, before, kept)["output"] for before in frame.before}
             return next(iter(outputs.values())) if len(frame.before) == 1 else outputs
         if "item" in frame.scope:
             return frame.scope["item"]
@@ -122,15 +123,16 @@ def _scope(plan: Plan, state: RunState, path: str, expressions: Sequence[Express
     roots = {root for expression in expressions for root in expression.roots}
     named = {step for expression in expressions for step in expression.steps}
     scope = local_names(state, path)
+    kept = scope.pop("steps", {})
     scope["input"] = state.input
     if "run" in roots:
         scope["run"] = state.run.model_dump()
     if "prev" in roots and "prev" not in scope:
         before = previous(state, path)
-        scope["prev"] = None if before is None else _view(state, before)
+        scope["prev"] = None if before is None else _view(state, before, kept)
     if named:
         known = sorted(named & plan.nodes.keys())
-        scope["steps"] = {step: _view(state, locate(plan, state, step, path)) for step in known}
+        scope["steps"] = {step: _view(state, locate(plan, state, step, path), kept) for step in known}
     return scope
 
 
@@ -167,7 +169,14 @@ def _round_of(path: str, holder: str) -> str | None:
     return path[: path.index("/", len(holder))] if "/" in path[len(holder) :] else path
 
 
-def _view(state: RunState, path: str) -> dict[str, Json]:
+def seen(state: RunState, path: str) -> dict[str, Json]:
+    """What expressions see of the step at a path."""
+    return _view(state, path, {})
+
+
+def _view(state: RunState, path: str, kept: dict[str, Json]) -> dict[str, Json]:
+    if path in kept:
+        return kept[path]
     step = state.steps.get(path)
     if step is None:
         return {"output": None, "status": "pending", "error": None}

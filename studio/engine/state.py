@@ -108,7 +108,8 @@ class Frame(Wire):
     error: RunError | None = None
     """What it fails with once all inside has ended; also the error that it handles."""
     scope: dict[str, Json] = {}
-    """What expressions here and further inside can name: `item` and `index`, `iteration` and `last`, `error`."""
+    """What expressions here and further inside can name: `item` and `index`, `iteration` and `last`, `error`; and
+    `steps`, by path, that are seen as they were."""
     fan: Fan | None = None
     mesh: Mesh | None = None
     team: Team | None = None
@@ -133,6 +134,8 @@ class Undo(Wire):
     node: str
     scope: dict[str, Json] = {}
     """What it saw of the blocks around it: `item`, `iteration` and the like."""
+    seen: JsonObject | None = None
+    """What expressions saw of it, once a block around it is tried again: its later attempts are not what is undone."""
 
 
 class Pause(Wire):

@@ -143,5 +143,7 @@ def delegate(turn: Turn, path: str) -> None:
         team.under_way[f"{path}/{place}" if path else place] = item | {"place": len(team.reports)}
         team.reports.append(item)
         turn.reach(path, f"{frame.node}.worker.{worker}", place=place)
+        if frame.stopping:
+            return
     if not team.queue and not team.under_way:
         turn.later("plan", path)

@@ -15,7 +15,7 @@ from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
-from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, seen
 from studio.engine.state import CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
@@ -24,7 +24,17 @@ TURN_COST = 4_000
 """About a quarter of a second of steps without comprehensions."""
 _WALK_COST = 1_000
 """An expression with comprehensions may take a third of a second."""
-PERMANENT = frozenset({"expression_error", "payload_too_large", "limit_exceeded", "schema_mismatch", "cancelled"})
+PERMANENT = frozenset(
+    {
+        "invalid_request",
+        "prompt_error",
+        "expression_error",
+        "payload_too_large",
+        "limit_exceeded",
+        "schema_mismatch",
+        "cancelled",
+    }
+)
 """What a block that is tried again would only fail with again."""
 TIMERS = ("timeout", "retry", "wait", "join")
 
@@ -256,6 +266,12 @@ class Turn:
     def try_again(self, path: str) -> None:
         """The next attempt of a block, from its beginning; what is inside it is to be done anew."""
         self.frame(path).retrying = False
+        self.state.undo = [
+            undo.model_copy(update={"seen": seen(self.state, undo.path)})
+            if undo.seen is None and is_inside(undo.path, path)
+            else undo
+            for undo in self.state.undo
+        ]
         for inside in [found for found in self.state.steps if is_inside(found, path)]:
             run = self.state.steps[inside]
             anew = {"status": "pending", "output": None, "error": None, "errors": None}

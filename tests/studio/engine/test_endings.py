@@ -58,6 +58,11 @@ class TestTimers:
         assert run.ends[0].status == "failed"
         assert {path: step.attempt for path, step in run.state.steps.items()} == {"b": 2, "b/a": 2, "b/c": 2}
 
+    def test_a_block_is_not_tried_again_after_what_the_model_refuses(self) -> None:
+        run = run_of({"id": "b", "retry": {"max_attempts": 2}, "sequential": {"steps": [ask("a")]}})
+        fail(run, "b/a", "invalid_request")
+        assert run.ends[0].status == "failed"
+
 
 class TestLimits:
     def test_the_run_ends_timed_out_when_its_time_is_over(self) -> None:
@@ -74,6 +79,26 @@ class TestLimits:
         assert run.ends[0].error is not None
         assert run.ends[0].error.type == "limit_exceeded"
 
+    def test_a_router_that_may_not_start_is_no_answer(self) -> None:
+        choices: JsonObject = {"left": {"steps": [ask("l")]}}
+        step: JsonObject = {"id": "c", "conditional": {"route": {"agent": {}, "choices": choices}}}
+        run = run_of(ask("a"), step, limits={"max_steps": 1, "on_exceeded": "fail"})
+        answer(run, "a")
+        assert {path: step.status for path, step in run.state.steps.items()} == {
+            "a": "succeeded",
+            "c": "cancelled",
+            "c/router.choice": "cancelled",
+        }
+
+    def test_nothing_more_is_delegated_or_begun_past_max_steps(self) -> None:
+        workers: list[JsonObject] = [{"name": "reader", "agent": {}}]
+        step: JsonObject = {"id": "team", "hierarchical": {"manager": {}, "workers": workers}}
+        run = run_of(step, limits={"max_steps": 1, "on_exceeded": "fail"})
+        answer(run, "team/manager.round-1", {"delegate": [{"worker": "reader", "task": "read"}] * 2})
+        assert list(run.state.steps) == ["team", "team/manager.round-1", "team/worker.reader-1"]
+        run = run_of(branches(ask("a"), ask("b"), ask("c")), limits={"max_steps": 1, "on_exceeded": "fail"})
+        assert list(run.state.steps) == ["side", "side/a", "side/b"]
+
 
 class TestEndings:
     def test_what_succeeded_is_undone_in_reverse_order_and_then_comes_finally(self) -> None:
@@ -86,6 +111,19 @@ class TestEndings:
         outputs = {path: step.output for path, step in run.state.steps.items()}
         assert (outputs["b/undo_b"], outputs["a/undo_a"], outputs["last"]) == (2, 1, "upstream_error")
         assert run.ends[0].status == "failed"
+
+    def test_what_undoes_a_step_sees_the_attempt_that_succeeded(self) -> None:
+        block: JsonObject = {
+            "id": "b",
+            "retry": {"max_attempts": 2},
+            "sequential": {"steps": [undone(ask("a")), ask("c")]},
+        }
+        run = run_of(block)
+        answer(run, "b/a", "first")
+        fail(run, "b/c")
+        run.feed(TimerFired(run.at, "retry:b"))
+        fail(run, "b/a")
+        assert run.state.steps["b/a/undo_a"].output == "first"
 
     def test_finally_runs_after_a_cancel_and_after_success(self) -> None:
         last = {"finally": [{"id": "last", "transform": "${{ error == null }}"}]}
