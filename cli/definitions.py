@@ -92,7 +92,7 @@ def _read_workflow(sources: Sources, index: int) -> AnyWorkflow:
         workflow = parse_workflow(sources.values[index])
         errors = check_workflow(workflow)
     except ValidationError as error:
-        workflow, errors = None, field_errors(error)
+        workflow, errors = None, field_errors(error, shape=AnyWorkflow)
     places = [sources.place_error(one.model_copy(update={"loc": ["body", index, *one.loc]})) for one in errors]
     if workflow is None or errors:
         raise FilesRejected([place for place in places if place is not None])

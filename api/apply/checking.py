@@ -1,5 +1,6 @@
 """From documents to definitions, with everything that is wrong found at once."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
@@ -10,14 +11,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.apply.parsing import SourceDocument
 from api.definitions.checks import definition_errors, reference_errors
 from studio.clients.prompts import PromptClient
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import AnyDefinition, DefinitionKind, WorkflowDefinition, parse_definition
+from studio.contracts.definitions import (
+    AnyDefinition,
+    AnyWorkflow,
+    DefinitionKind,
+    WorkflowDefinition,
+    parse_definition,
+)
 from studio.contracts.prompts import PromptDocument
 from studio.contracts.resources import DocumentKind
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
 from studio.web.problems import field_errors
 
+_SHAPES = {"agent": AgentDefinition, "prompt": PromptDocument, "workflow": AnyWorkflow}
 KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 
@@ -76,12 +85,14 @@ def _read(value: Json) -> AnyDefinition | PromptDocument | list[FieldError]:
     kind: Any = cast("JsonObject", value).get("kind")
     if kind not in KINDS:
         found = "there is no `kind`" if kind is None else f"the kind {kind!r} is unknown"
+        close = difflib.get_close_matches(str(kind), KINDS, 1)
+        hint = f"did you mean {close[0]!r}?" if close else None
         message = f"{found}: write one of {', '.join(KINDS)}"
-        return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind")]
+        return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind", hint=hint)]
     try:
         return PromptDocument.model_validate(value) if kind == "prompt" else parse_definition(kind, value)
     except ValidationError as error:
-        return field_errors(error)
+        return field_errors(error, shape=_SHAPES[kind])
 
 
 async def check_references(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:

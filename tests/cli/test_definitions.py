@@ -126,7 +126,7 @@ class TestValidate:
         [
             (("agent: writer", "agent: wirter"), "5:17", "'wirter'"),
             (("agent: writer", 'transform: "${{ steps.nope.output }}"'), "5:17", "nope"),
-            (("pattern: sequential", "patern: sequential"), "3:1", "Extra inputs"),
+            (("pattern: sequential", "patern: sequential"), "3:1", "`pattern` is missing"),
             (("pattern: sequential", "pattern: [1"), "4:6", "expected"),
         ],
     )
