@@ -1,11 +1,19 @@
 """Static checks of a graph: edges that lead nowhere, nodes that nothing reaches, joins and cycles without an end."""
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from studio.contracts.joins import AtLeast
-from studio.contracts.steps import GraphBlock
+from studio.contracts.steps import Edge, GraphBlock
+from studio.engine.expression_types import constant_of
 from studio.engine.plan import Loc
 from studio.errors import FieldError
+
+_UNREACHED = "lead an edge to it from a node that runs, or name it as `start`"
+_WHOLE = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_EQUAL = re.compile(r"""([\w.\[\]'"]+)\s*==\s*('[^']*'|"[^"]*"|-?\d+|true|false)""")
+_NEGATED = re.compile(r"""!\s*(?:\(([^()]*)\)|([\w.\[\]'"]+))""")
 
 
 def graph_errors(block: GraphBlock, loc: Loc) -> list[FieldError]:
@@ -20,8 +28,8 @@ def graph_errors(block: GraphBlock, loc: Loc) -> list[FieldError]:
     return found or _unreachable(block, loc) or [*_joins(block, loc), *_endless(block, loc)]
 
 
-def _error(loc: Loc, message: str, kind: str, ids: Iterable[str] = ()) -> FieldError:
-    hint = f"nodes are {', '.join(list(ids)[:20])}" if ids else None
+def _error(loc: Loc, message: str, kind: str, ids: Iterable[str] = (), hint: str | None = None) -> FieldError:
+    hint = f"nodes are {', '.join(list(ids)[:20])}" if ids else hint
     return FieldError(loc=list(loc), msg=message, type=kind, hint=hint)
 
 
@@ -50,7 +58,7 @@ def _unreachable(block: GraphBlock, loc: Loc) -> list[FieldError]:
     if not starts:
         return [_error((*loc, "nodes"), "every node has an edge into it: say with `start` where to begin", "no_start")]
     return [
-        _error((*loc, "nodes", index), f"nothing leads to the node {node.id!r}", "unreachable_node")
+        _error((*loc, "nodes", index), f"nothing leads to the node {node.id!r}", "unreachable_node", hint=_UNREACHED)
         for index, node in enumerate(block.nodes)
         if node.id not in starts and not before[node.id] & starts
     ]
@@ -58,12 +66,44 @@ def _unreachable(block: GraphBlock, loc: Loc) -> list[FieldError]:
 
 def _joins(block: GraphBlock, loc: Loc) -> list[FieldError]:
     found: list[FieldError] = []
+    before = leads_to(block)
     for index, node in enumerate(block.nodes):
-        count = sum(1 for edge in block.edges if edge.target == node.id)
-        if isinstance(node.join, AtLeast) and node.join.at_least > max(count, 1):
-            message = f"the join waits for {node.join.at_least} edges and {count} lead here"
-            found.append(_error((*loc, "nodes", index, "join", "at_least"), message, "join_never_met"))
+        edges = [edge for edge in block.edges if edge.target == node.id]
+        if not isinstance(node.join, AtLeast) or node.join.at_least <= 1:
+            continue
+        place = (*loc, "nodes", index, "join", "at_least")
+        if node.join.at_least > len(edges):
+            message = f"the join waits for {node.join.at_least} edges and {len(edges)} lead here"
+            found.append(_error(place, message, "join_never_met"))
+        elif not any(edge.source in before[edge.source] for edge in edges):  # in a cycle tokens add up
+            together = _together(edges)
+            if together < node.join.at_least:
+                message = f"the join waits for {node.join.at_least} edges and at most {together} can be taken together"
+                found.append(_error(place, message, "join_never_met"))
     return found
+
+
+def _together(edges: Sequence[Edge]) -> int:
+    """How many can be taken at most: of those that leave one node by different values of one thing, one does."""
+    choices: dict[tuple[str, str], Counter[str]] = {}
+    for number, edge in enumerate(edges):
+        if constant_of(edge.when) is not False:
+            subject, value = _choice(edge.when) or (str(number), "")
+            choices.setdefault((edge.source, subject), Counter())[value] += 1
+    return sum(max(counts.values()) for counts in choices.values())
+
+
+def _choice(when: bool | str) -> tuple[str, str] | None:
+    """For `${{ x == 'a' }}` x and 'a'; for `${{ x }}` and `${{ !(x) }}` x and true or false."""
+    whole = _WHOLE.fullmatch(when) if isinstance(when, str) else None
+    if whole is None:
+        return None
+    source = whole.group(1)
+    if equal := _EQUAL.fullmatch(source):
+        return equal.group(1), equal.group(2).replace('"', "'")
+    if negated := _NEGATED.fullmatch(source):
+        return (negated.group(1) or negated.group(2)).strip(), "false"
+    return source, "true"
 
 
 def _endless(block: GraphBlock, loc: Loc) -> list[FieldError]:

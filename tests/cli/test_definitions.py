@@ -41,13 +41,15 @@ class TestApply:
 
     async def test_errors_of_all_files_with_their_places(self, definitions: Studio) -> None:
         definitions.write("writer.yaml", AGENT)
-        definitions.write("brief.yaml", f"# two documents\n{WORKFLOW}---\nkind: workflow\nname: Bad\nsteps: []\n")
+        definitions.write(
+            "brief.yaml", f"# two documents\n{WORKFLOW}---\nkind: workflow\nname: Bad\npattern: sequential\nsteps: []\n"
+        )
         definitions.write("typo.yaml", WORKFLOW.replace("agent: writer", "agent: wirter").replace("brief", "typo"))
         done = await definitions("apply", "-f", "writer.yaml", "-f", "brief.yaml", "-f", "typo.yaml")
         assert done.code == 1
         places = [line.split(": ")[0] for line in done.err.splitlines() if ".yaml:" in line]
-        assert sorted(places) == ["brief.yaml:10:1", "brief.yaml:8:1", "brief.yaml:9:1", "typo.yaml:5:17"]
-        assert done.err.splitlines()[-1] == "4 errors"
+        assert sorted(places) == ["brief.yaml:11:1", "brief.yaml:9:1", "typo.yaml:5:17"]
+        assert done.err.splitlines()[-1] == "3 errors"
         assert (await definitions("export", "--kind", "agent")).ok().out == "", "all or nothing"
 
     async def test_yaml_errors_of_all_files_at_once(self, definitions: Studio) -> None:
