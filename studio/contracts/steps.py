@@ -301,8 +301,11 @@ class GraphStep(GivenStep):
     graph: GraphBlock
 
 
+WORKER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
+
+
 class Worker(Contract):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
+    name: Annotated[str, Field(pattern=WORKER_PATTERN)]
     agent: AgentUse
     description: str = ""
     """Tells the manager what this worker is for."""

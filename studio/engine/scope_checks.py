@@ -26,6 +26,7 @@ from studio.contracts.steps import (
 from studio.engine.agent_checks import check_agent
 from studio.engine.expression_types import ExpressionTypes, Wanted, is_time
 from studio.engine.findings import EnoughError, Findings
+from studio.engine.foreign_words import syntax_hint
 from studio.engine.graph_checks import graph_errors, leads_to
 from studio.engine.join_checks import join_errors
 from studio.engine.plan import (
@@ -51,6 +52,7 @@ MAX_STEPS = 2_000
 _MAX_SUGGESTIONS = 10
 """Looking for a near miss compares a name with every id."""
 _MAX_LISTED = 20
+_LIST = "write a list: [a, b]"
 
 
 class ScopeCheck:
@@ -201,7 +203,9 @@ class ScopeCheck:
         found = graph_errors(block, loc)
         for error in found:
             self._findings.append(error)
-        inside = self._group(groups[0], loc, also=None if found else leads_to(block)) if not found else set[str]()
+        if found:  # who leads to whom is not certain then: what names its nodes is looked at once that is mended
+            return {inner for node in block.nodes for inner in (node.id, *self._within[node.id])}
+        inside = self._group(groups[0], loc, also=leads_to(block))
         around, self._finished = self._finished, self._finished | inside
         for index, edge in enumerate(block.edges):
             self._condition(edge.when, (*loc, "edges", index, "when"), "when")
@@ -219,7 +223,7 @@ class ScopeCheck:
             self._value(cast("Json", items), place)
         else:
             self._findings.add(
-                place, "`for_each` is a list or one whole ${{ expression }} that gives one", "not_a_list"
+                place, "`for_each` is a list or one whole ${{ expression }} that gives one", "not_a_list", _LIST
             )
         self._joins(block, loc)
         inside = self._group(groups[0], loc, "item", "index") - self._finished
@@ -289,7 +293,8 @@ class ScopeCheck:
         try:
             pieces = split_template(text)
         except ExpressionError as error:
-            self._findings.add(loc, f"{error.expression}: {error.message}", "expression_syntax")
+            message, hint = f"{error.expression}: {error.message}", syntax_hint(error.expression)
+            self._findings.add(loc, message, "expression_syntax", hint)
             return None
         for piece in pieces:
             if isinstance(piece, Expression) and self._references(piece, loc):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from studio.contracts.base import IDENTIFIER_PATTERN, NAME_PATTERN
+from studio.contracts.steps import WORKER_PATTERN
+from studio.contracts.waits import SIGNAL_PATTERN
 
 Loc = Sequence[str | int]
 
@@ -16,6 +18,8 @@ _PATTERNS = {
     NAME_PATTERN: "a name is lower-case letters, digits, `-` and `_`, at most 63, and begins with a letter or a digit",
     IDENTIFIER_PATTERN: "an id is letters, digits and `_`, at most 63, and does not begin with a digit, "
     "so that expressions can name it",
+    SIGNAL_PATTERN: "a signal's name is letters, digits, `_`, `.` and `-`, at most 63, and begins with a letter or `_`",
+    WORKER_PATTERN: "a worker's name is letters, digits, `_` and `-`, at most 63, and begins with a letter or `_`",
 }
 _ONE_STEP = "a step is {id: …, agent: …}, or another kind"
 _FORMS = {

@@ -19,6 +19,8 @@ from studio.web.responses import dump_json
 from studio.web.shapes import fields_at
 
 MEDIA_TYPE = "application/problem+json"
+_KEY = "[key]"
+"""Pydantic's own end of a place that is an object's key, not its value."""
 BodyT = TypeVar("BodyT")
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +75,7 @@ def field_errors(
     for problem in problems:
         if problem["type"] == "missing" and tuple(problem["loc"]) in misspelt:
             continue  # it is there under another name
-        loc = [part for part in problem["loc"] if part not in UNION_TAGS]
+        loc = [part for part in problem["loc"] if part not in UNION_TAGS and part != _KEY]
         told = {**problem, "loc": loc}
         hint = hint_of(told, _siblings(problem, shape))
         at = (problem.get("ctx") or {}).get("at")
