@@ -46,13 +46,11 @@ def _blocks(workflow: AnyWorkflow) -> Iterator[tuple[Loc, Block]]:
 
 
 def _step(findings: Findings, workflow: AnyWorkflow, step: Step, loc: Loc) -> None:
-    if "when" in step.model_fields_set and constant_of(step.when) is not None:
-        if constant_of(step.when):
-            findings.add((*loc, "when"), "this is always true", "constant_condition", "leave `when` out")
-        else:
-            findings.add(
-                (*loc, "when"), f"the step {step.id!r} never runs", "never_runs", "remove the step, or its `when`"
-            )
+    runs = constant_of(step.when)
+    if runs is False:
+        findings.add((*loc, "when"), f"the step {step.id!r} never runs", "never_runs", "remove the step, or its `when`")
+    elif runs and step.when is not True:
+        findings.add((*loc, "when"), "this is always true", "constant_condition", "leave `when` out")
     if not isinstance(step.on_error, str):
         _catches(findings, step.on_error, (*loc, "on_error"))
     _unused(findings, step, loc)
