@@ -6,6 +6,7 @@ weighed before it gets them, and the source is rewritten to pass through here: e
 `ordered`, what `map` makes through `made`, what `filter` keeps through `kept`, `matches` through `matches`.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
@@ -23,12 +24,17 @@ _PER_ITEM = 20
 _PER_CONVERSION = 4
 _PER_HANDED = 8
 """What a run hands over is converted, and looked at for its depth."""
+_FEW = 2
+"""Mentions that need no thought; what names a value more often may hold as many copies of it at once."""
 _PATTERN_STATES = 20_000
 _PER_MATCH = 250
 _TOO_SLOW = "its regular expressions take too long: do such work in a tool or an agent"
 _TOO_LONG = "the list is too long for an expression: do such work in a tool or an agent"
 _TOO_LARGE = "what it names is too large for an expression: name a part of it, or do such work in a tool or an agent"
 _MATCHES = cel.compile("text.matches(pattern)")
+
+
+logging.getLogger("cel").disabled = True  # a line for every refusal, perhaps thousands; whoever evaluates tells it once
 
 
 class LimitError(Exception):
@@ -55,10 +61,12 @@ class Budget:
         for name, value in values.items():
             self._sizes[name] = self._size(value)
             self._charge(_PER_HANDED * self._sizes[name], _TOO_LARGE)
-        self._charge(mentions.joins * sum(self._sizes.get(name, 0) for name in mentions.names), _TOO_LARGE)
+        copies = max(mentions.joins, len(mentions.names) // _FEW)
+        self._charge(copies * sum(self._sizes.get(name, 0) for name in mentions.names), _TOO_LARGE)
 
     def ordered(self, place: int, value: Any) -> Any:
         """A map's keys in order: the library walks maps in a random one, which would break the replay of a workflow."""
+        self._stop_if_refused()
         self._collected[place] = 0
         if isinstance(value, dict):
             items = list(cast("dict[Any, Any]", value))
@@ -94,6 +102,8 @@ class Budget:
 
     def matches(self, text: Any, pattern: Any) -> bool:
         """A pattern is compiled at every call, and some are slow to run."""
+        if self.refused:
+            return False  # `||` swallowed the refusal: no more work, whatever else the expression asks
         if not isinstance(text, str) or not isinstance(pattern, str):
             self._refuse("`matches` is of a text and takes a regular expression as text")
         weight = pattern_weight(pattern)
@@ -104,6 +114,7 @@ class Budget:
             self._refuse(f"{pattern[:80]!r} is not a regular expression that `matches` takes")
 
     def _collect(self, place: int, value: Any) -> None:
+        self._stop_if_refused()
         total = self._collected.get(place, 0) + self._size(value)
         self._collected[place] = total
         self._charge(total)
@@ -116,6 +127,10 @@ class Budget:
     def _refuse(self, message: str) -> NoReturn:
         self.refused = self.refused or message
         raise LimitError(message)
+
+    def _stop_if_refused(self) -> None:
+        if self.refused:
+            raise LimitError(self.refused)
 
     def _size(self, value: Any) -> int:
         """The cost of one copy; once it is more than what is left, it is not counted on."""
