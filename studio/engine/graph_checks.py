@@ -25,7 +25,10 @@ def graph_errors(block: GraphBlock, loc: Loc) -> list[FieldError]:
                 found.append(_error((*loc, "edges", index, field), f"there is no node {node!r}", "unknown_node", ids))
     if block.start is not None and block.start not in ids:
         found.append(_error((*loc, "start"), f"there is no node {block.start!r}", "unknown_node", ids))
-    return found or _unreachable(block, loc) or [*_joins(block, loc), *_endless(block, loc)]
+    if found:
+        return found
+    before = leads_to(block)
+    return _unreachable(block, before, loc) or [*_joins(block, before, loc), *_endless(block, loc)]
 
 
 def _error(loc: Loc, message: str, kind: str, ids: Iterable[str] = (), hint: str | None = None) -> FieldError:
@@ -35,24 +38,34 @@ def _error(loc: Loc, message: str, kind: str, ids: Iterable[str] = (), hint: str
 
 def leads_to(block: GraphBlock) -> dict[str, set[str]]:
     """Of each node those from which it can be reached; itself too when it is in a cycle."""
-    into: dict[str, set[str]] = {node.id: set() for node in block.nodes}
-    for edge in block.edges:
+    return _leading(block, block.edges)
+
+
+def _leading(block: GraphBlock, edges: Iterable[Edge]) -> dict[str, set[str]]:
+    """Sets as bits of whole numbers, since there may be thousands of nodes in a ring."""
+    ids = [node.id for node in block.nodes]
+    bit = {node: 1 << place for place, node in enumerate(ids)}
+    into: dict[str, set[str]] = {node: set() for node in ids}
+    for edge in edges:
         into[edge.target].add(edge.source)
-    return {node: _closure(node, into) for node in into}
+    found = dict.fromkeys(ids, 0)
+    grown = True
+    while grown:
+        grown = False
+        for node, sources in into.items():
+            reached = found[node]
+            for source in sources:
+                reached |= bit[source] | found[source]
+            grown = grown or reached != found[node]
+            found[node] = reached
+    return {node: _members(bits, ids) for node, bits in found.items()}
 
 
-def _closure(node: str, step: dict[str, set[str]]) -> set[str]:
-    found: set[str] = set()
-    pending = [node]
-    while pending:
-        new = step[pending.pop()] - found
-        found |= new
-        pending += new
-    return found
+def _members(bits: int, ids: Sequence[str]) -> set[str]:
+    return {node for node, held in zip(ids, reversed(f"{bits:0{len(ids)}b}"), strict=True) if held == "1"}
 
 
-def _unreachable(block: GraphBlock, loc: Loc) -> list[FieldError]:
-    before = leads_to(block)
+def _unreachable(block: GraphBlock, before: dict[str, set[str]], loc: Loc) -> list[FieldError]:
     targets = {edge.target for edge in block.edges}
     starts = {block.start} if block.start is not None else before.keys() - targets
     if not starts:
@@ -64,13 +77,15 @@ def _unreachable(block: GraphBlock, loc: Loc) -> list[FieldError]:
     ]
 
 
-def _joins(block: GraphBlock, loc: Loc) -> list[FieldError]:
+def _joins(block: GraphBlock, before: dict[str, set[str]], loc: Loc) -> list[FieldError]:
     found: list[FieldError] = []
-    before = leads_to(block)
+    into: dict[str, list[Edge]] = {node.id: [] for node in block.nodes}
+    for edge in block.edges:
+        into[edge.target].append(edge)
     for index, node in enumerate(block.nodes):
-        edges = [edge for edge in block.edges if edge.target == node.id]
         if not isinstance(node.join, AtLeast) or node.join.at_least <= 1:
             continue
+        edges = into[node.id]
         place = (*loc, "nodes", index, "join", "at_least")
         if node.join.at_least > len(edges):
             message = f"the join waits for {node.join.at_least} edges and {len(edges)} lead here"
@@ -108,12 +123,9 @@ def _choice(when: bool | str) -> tuple[str, str] | None:
 
 def _endless(block: GraphBlock, loc: Loc) -> list[FieldError]:
     """A cycle whose edges are all unconditional goes round until `max_visits`, which must then be somebody's wish."""
-    always: dict[str, set[str]] = {node.id: set() for node in block.nodes}
-    for edge in block.edges:
-        if edge.when is True:
-            always[edge.source].add(edge.target)
-    rings = {node for node in always if node in _closure(node, always)}
-    bounded = {node.id for node in block.nodes if "max_visits" in node.model_fields_set}
+    before = _leading(block, [edge for edge in block.edges if edge.when is True])
+    rings = {node for node in before if node in before[node]}
+    bounded = {node.id for node in block.nodes if node.id in rings and "max_visits" in node.model_fields_set}
     return [
         _error(
             (*loc, "nodes", index),
@@ -121,5 +133,5 @@ def _endless(block: GraphBlock, loc: Loc) -> list[FieldError]:
             "endless_cycle",
         )
         for index, node in enumerate(block.nodes)
-        if node.id in rings and not (_closure(node.id, always) & rings & bounded)
+        if node.id in rings and not any(node.id in before[end] for end in bounded)
     ][:1]

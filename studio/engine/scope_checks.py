@@ -73,6 +73,7 @@ class ScopeCheck:
         self._within: dict[str, set[str]] = {step.id: _ids_inside(step) for _, step in walk(workflow)}
         schema = workflow.input_schema
         self._types = ExpressionTypes(None if schema is None or check_schema(schema) else schema)
+        self._holding = {step for step, inner in self._within.items() if inner}
         self._findings = Findings()
 
     def run(self) -> list[FieldError]:
@@ -111,8 +112,9 @@ class ScopeCheck:
                 self._finished = set(finished)
             if also is not None:
                 self._nodes.add(step.id)
-                for before in also[step.id]:
-                    self._finished |= {before, *self._within.get(before, ())}
+                self._finished |= also[step.id]
+                for before in also[step.id] & self._holding:
+                    self._finished |= self._within[before]
             self._step(step, (*outer, *loc))
             over |= self._finished
         self._names, self._finished = around, finished

@@ -128,9 +128,10 @@ def _cases(findings: Findings, block: ConditionalBlock, loc: Loc) -> None:
 
 
 def _graph(findings: Findings, block: GraphBlock, loc: Loc) -> None:
-    before = leads_to(block)
+    counted = any("max_visits" in node.model_fields_set for node in block.nodes)
+    before = leads_to(block) if counted else {}
     rings = {node for node in before if node in before[node]}
-    for index, node in enumerate(block.nodes):
+    for index, node in enumerate(block.nodes if counted else []):
         if "max_visits" in node.model_fields_set and node.max_visits > 1 and not ({node.id} | before[node.id]) & rings:
             message = f"`max_visits` is never used: no cycle leads to the node {node.id!r}"
             findings.add((*loc, "nodes", index, "max_visits"), message, "unused_field", "leave it out")

@@ -89,6 +89,37 @@ class TestApply:
         assert "studio status" in done.err
 
 
+class TestWarnings:
+    ODD = WORKFLOW + "  - {id: never, when: false, transform: 1}\n"
+
+    async def test_validate_prints_them_and_is_content(self, definitions: Studio) -> None:
+        definitions.write("all.yaml", f"{AGENT}---\n{self.ODD}")
+        done = (await definitions("validate", "all.yaml")).ok()
+        assert done.out == "valid: 2 documents in 1 file\n"
+        assert done.err.splitlines() == [
+            "all.yaml:10:17: warning: the step 'never' never runs",
+            "  hint: remove the step, or its `when`",
+            "1 warning",
+        ]
+        (place,) = (await definitions("validate", "all.yaml", "--json")).ok().json["warnings"]
+        assert (place["file"], place["line"], place["path"]) == ("all.yaml", 10, "/steps/1/when")
+
+    async def test_apply_stores_and_prints_them(self, definitions: Studio) -> None:
+        definitions.write("all.yaml", f"{AGENT}---\n{self.ODD}")
+        done = (await definitions("apply", "-f", "all.yaml")).ok()
+        assert done.out.splitlines()[-1] == "2 created"
+        assert "all.yaml:10:17: warning: " in done.err
+        results = (await definitions("apply", "-f", "all.yaml", "--json")).ok().json["results"]
+        assert [[place["line"] for place in result["warnings"]] for result in results] == [[], [10]]
+
+    async def test_a_misspelt_field_gets_its_hint(self, definitions: Studio) -> None:
+        definitions.write("brief.yaml", WORKFLOW.replace("agent: writer", "agnt: writer"))
+        done = await definitions("validate", "brief.yaml")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.splitlines()[0].startswith("brief.yaml:5:17: exactly one of")
+        assert done.err.splitlines()[1] == "  hint: did you mean 'agent'?"
+
+
 class TestExport:
     async def test_apply_takes_it_back(self, definitions: Studio) -> None:
         definitions.write("all.yaml", f"{AGENT}---\n{WORKFLOW}")
