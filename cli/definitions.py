@@ -32,7 +32,7 @@ def apply(paths: Sequence[Path], *, dry_run: bool, as_json: bool) -> None:
         sources = read_sources(paths)
         report = with_api(lambda api: apply_sources(api, sources, dry_run=dry_run))
     if as_json:
-        print_json(report)
+        print_json(_with_places(report, sources))
     else:
         print_report(report, sources)
 
@@ -51,9 +51,12 @@ def validate(paths: Sequence[Path], *, as_json: bool) -> None:
         report = with_api(lambda api: api.validate(sources.values))
         if report.errors:
             raise FilesRejected([sources.place_finding(finding) for finding in report.errors])
+    warnings = [sources.place_finding(finding) for finding in report.warnings]
     if as_json:
-        print_json({"valid": True, "errors": [], "graph": plain(report.graph)})
+        places = [plain(place) for place in warnings]
+        print_json({"valid": True, "errors": [], "warnings": places, "graph": plain(report.graph)})
     else:
+        _print_warnings(warnings)
         documents, files = count_text(len(sources.values), "document"), count_text(len(sources.files), "file")
         out().print(Text.assemble(("valid", "green"), f": {documents} in {files}"))
 
@@ -92,7 +95,7 @@ def _read_workflow(sources: Sources, index: int) -> AnyWorkflow:
         workflow = parse_workflow(sources.values[index])
         errors = check_workflow(workflow)
     except ValidationError as error:
-        workflow, errors = None, field_errors(error)
+        workflow, errors = None, field_errors(error, shape=AnyWorkflow)
     places = [sources.place_error(one.model_copy(update={"loc": ["body", index, *one.loc]})) for one in errors]
     if workflow is None or errors:
         raise FilesRejected([place for place in places if place is not None])
@@ -111,6 +114,7 @@ async def apply_sources(api: ApiClient, sources: Sources, *, dry_run: bool = Fal
 
 
 def print_report(report: ApplyReport, sources: Sources) -> None:
+    _print_warnings([sources.place_finding(finding) for result in report.results for finding in result.warnings])
     console = out()
     width = max(len(f"{result.kind} {result.name}") for result in report.results)
     for result, file in zip(report.results, sources.names, strict=True):
@@ -120,6 +124,15 @@ def print_report(report: ApplyReport, sources: Sources) -> None:
     counts = Counter(result.action for result in report.results)
     summary = ", ".join(f"{counts[action]} {action}" for action in _STYLES if counts[action])
     console.print(Text(f"{summary}{' (dry run: nothing was stored)' if report.dry_run else ''}"))
+
+
+def _with_places(report: ApplyReport, sources: Sources) -> JsonObject:
+    """The report with the file, line and column of every warning."""
+    results = [
+        {**plain(result), "warnings": [plain(sources.place_finding(finding)) for finding in result.warnings]}
+        for result in report.results
+    ]
+    return {**plain(report), "results": results}
 
 
 @contextmanager
@@ -136,9 +149,21 @@ def rejections_reported(*, as_json: bool) -> Generator[None]:
 
 
 def _print_places(places: Sequence[Place]) -> None:
-    console = err()
     for place in places:
-        console.print(Text.assemble((place.where, "bold"), ": ", safe(place.message)))
-        if place.hint:
-            console.print(Text(f"  hint: {safe(place.hint)}", "dim"))
-    console.print(Text(count_text(len(places), "error"), "red"))
+        _print_place(place, Text(safe(place.message)))
+    err().print(Text(count_text(len(places), "error"), "red"))
+
+
+def _print_warnings(places: Sequence[Place]) -> None:
+    """On standard error, so that what is asked for stays alone on standard output."""
+    for place in places:
+        _print_place(place, Text.assemble(("warning: ", "yellow"), safe(place.message)))
+    if places:
+        err().print(Text(count_text(len(places), "warning"), "yellow"))
+
+
+def _print_place(place: Place, message: Text) -> None:
+    console = err()
+    console.print(Text.assemble((place.where, "bold"), ": ", message))
+    if place.hint:
+        console.print(Text(f"  hint: {safe(place.hint)}", "dim"))

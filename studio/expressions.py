@@ -5,8 +5,9 @@ and maps). CEL ends, has no side effects and no attribute access. Source: https:
 """
 
 import base64
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -17,37 +18,49 @@ import orjson
 
 from studio.contracts.base import Json, format_timestamp
 from studio.expression_limits import MAX_DEPTH, MAX_RESULT_BYTES, Budget, is_too_deep
+from studio.expression_source import (
+    STRING,
+    Mentions,
+    bodies_in,
+    bound_in,
+    called_in,
+    count_comprehensions,
+    mentions_in,
+    metered,
+    paths_in,
+    without_comments,
+)
 
 MAX_EXPRESSION_LENGTH = 8_000
 MAX_COMPREHENSIONS = 3
 """Of `map`, `filter`, `all`, `exists`, each of which the rewriting reads anew. What they cost, `Budget` bounds."""
 OPEN, CLOSE = "${{", "}}"
+FUNCTIONS = frozenset({
+    *("size", "contains", "startsWith", "endsWith", "matches", "has", "type", "dyn"),
+    *("string", "int", "uint", "double", "bytes", "timestamp", "duration"),
+    *("map", "filter", "all", "exists", "exists_one", "existsOne"),
+    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfYear", "getDayOfWeek"),
+    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+})  # fmt: skip
 
-_STRING = re.compile(
-    r"""[rRbB]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""",
-    re.DOTALL,
-)
-_STEP = re.compile(r"(?<![\w.])steps\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*\"([^\"]*)\"\s*\])")
-_STEPS = re.compile(r"(?<![\w.])steps(?!\w)")
 _PATH = re.compile(r"""[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*|\s*\[\s*(?:"[^"\\]*"|'[^'\\]*'|\d{1,9})\s*\])*""")
 _PART = re.compile(r"""([A-Za-z_]\w*)|"([^"]*)"|'([^']*)'|(\d+)""")
 _INDEX = 4  # the group of `_PART` that is a number
-_BOUND = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(\s*([A-Za-z_]\w*)\s*,")
-_COMPREHENSION = re.compile(r"\.\s*(map|filter|all|exists|exists_one)\s*\(")
-_COMMENT = re.compile(f"({_STRING.pattern})|//[^\n]*", re.DOTALL)
-_NAME = re.compile(r"[A-Za-z0-9_]+$")
-_IN = re.compile(r"(?:[0-9][0-9A-Fa-fxu]*)?in")  # the operator, also right after a number
+_SYNTAX = re.compile(r"ERROR: <input>:\d+:(\d+): (?:Syntax error: )?(.*)")
+_UNDEFINED = re.compile(r"Undefined variable or function: '(\w+)'")
+_MAX_MESSAGE = 300
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-_ORDERED, _MADE, _KEPT = "_ordered", "_made", "_kept"
 
 
 class ExpressionError(Exception):
     """An expression that cannot be read, or that failed when it ran. `expression` is its source."""
 
-    def __init__(self, message: str, expression: str) -> None:
+    def __init__(self, message: str, expression: str, *, mistyped: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.expression = expression
+        self.mistyped = mistyped
+        """Whether an operation or a function got values of types that it does not take."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +73,30 @@ class Expression:
     """For `input.questions[0]` and the like: the way to the value, which needs no evaluator and keeps its key order."""
     roots: frozenset[str]
     """Top-level names: `input`, `steps`, ..."""
-    steps: frozenset[str]
-    """The steps named as `steps.ID` or `steps["ID"]`."""
-    walks: bool
-    """Whether it has comprehensions."""
-    whole_steps: bool
-    """Whether `steps` is used other than by naming one of them."""
+    paths: frozenset[tuple[str, ...]]
+    """The names with the fields that follow them: `("input", "rows")`. Shorter ones may hold longer ones."""
+    mentions: Mentions
+    bodies: tuple[Mentions, ...]
+    """Of its comprehensions."""
+
+    @property
+    def walks(self) -> bool:
+        """Whether it has comprehensions."""
+        return bool(self.bodies)
+
+    @property
+    def steps(self) -> frozenset[str]:
+        """The steps named as `steps.ID` or `steps["ID"]`."""
+        return frozenset(path[1] for path in self.paths if path[0] == "steps" and len(path) > 1)
+
+    @property
+    def whole_steps(self) -> bool:
+        """Whether `steps` is used other than by naming one of them."""
+        return ("steps",) in self.paths
 
     def evaluate(self, scope: Mapping[str, Json]) -> Json:
         """Run it; the result is JSON, maps that CEL made in the order of their keys. Raises `ExpressionError`."""
-        budget = Budget()
+        budget = Budget(self.bodies)
         try:
             if self.path is not None:
                 return _select(scope, self.path)
@@ -78,22 +105,51 @@ class Expression:
         except ExpressionError as error:
             raise ExpressionError(budget.refused or error.message, self.source) from None
         except Exception as error:  # noqa: BLE001 - the library raises KeyError, TypeError, ValueError, RuntimeError ...
-            raise ExpressionError(budget.refused or _describe(error), self.source) from None
+            mistyped = budget.refused is None and _is_mistyped(error)
+            raise ExpressionError(budget.refused or _describe(error), self.source, mistyped=mistyped) from None
         if budget.refused:
             raise ExpressionError(budget.refused, self.source)
         return result
 
     def _context(self, scope: Mapping[str, Json], budget: Budget) -> cel.Context:
-        held = {root: scope[root] for root in sorted(self.roots & scope.keys())}
+        held = {root: _narrowed(scope[root], self._inside(root)) for root in sorted(self.roots & scope.keys())}
+        budget.hand_over(held, self.mentions)
         for root, value in held.items():
             if is_too_deep(value):
                 raise ExpressionError(f"{root!r} is nested deeper than {MAX_DEPTH} levels", self.source)
         context = cel.Context(held)
-        if self.walks:
-            context.add_function(_ORDERED, budget.ordered)
-            context.add_function(_MADE, budget.made)
-            context.add_function(_KEPT, budget.kept)
+        for name in ("ordered", "made", "kept", "matches"):
+            context.add_function(f"_{name}", getattr(budget, name))
         return context
+
+    def _inside(self, root: str) -> list[tuple[str, ...]]:
+        return sorted(path[1:] for path in self.paths if path[0] == root)
+
+
+def type_word(value: Json) -> str:
+    """What a value is, as people who write YAML call it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _narrowed(value: Json, paths: Sequence[tuple[str, ...]]) -> Json:
+    """The value with only the fields that the paths lead to."""
+    if () in paths or not isinstance(value, dict):
+        return value
+    held = cast("dict[str, Json]", value)
+    fields = sorted({path[0] for path in paths} & held.keys())
+    return {field: _narrowed(held[field], [path[1:] for path in paths if path[0] == field]) for field in fields}
 
 
 def _check_size(result: Json) -> None:
@@ -101,10 +157,27 @@ def _check_size(result: Json) -> None:
         raise ExpressionError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB", "")
 
 
+def _is_mistyped(error: Exception) -> bool:
+    """The library reports a function that does not take a value's type as one that does not exist."""
+    undefined = _UNDEFINED.match(str(error))
+    return isinstance(error, TypeError) or (undefined is not None and undefined.group(1) in FUNCTIONS)
+
+
 def _describe(error: Exception) -> str:
+    text = str(error)
     if isinstance(error, KeyError):
         return f"no such key or variable: {error.args[0] if error.args else error}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "Recursion limit" in text:
+        return "nested too deeply"
+    if syntax := _SYNTAX.search(text):
+        problem = syntax.group(2).partition(" expecting ")[0].replace("'<EOF>'", "its end")
+        return f"character {syntax.group(1)}: {problem}"[:_MAX_MESSAGE]
+    if undefined := _UNDEFINED.match(text):
+        name = undefined.group(1)
+        return f"`{name}` does not take values of these types" if name in FUNCTIONS else f"there is no {name!r} here"
+    if text.startswith("No such overload"):
+        return "the types do not go together: CEL converts none by itself; write int(x), double(x) or string(x)"
+    return text.splitlines()[0][:_MAX_MESSAGE] if text else type(error).__name__
 
 
 @lru_cache(maxsize=10_000)
@@ -112,28 +185,32 @@ def compile_expression(source: str) -> Expression:
     """Compile CEL. Raises `ExpressionError` with what is wrong."""
     if len(source) > MAX_EXPRESSION_LENGTH:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters", source[:80] + "…")
-    # Strings keep their quotes: `steps["x"]` must stay readable, so only what looks like a reference inside is lost.
-    code = _COMMENT.sub(lambda match: match.group(1) or " ", source)
-    bare = _STRING.sub(lambda match: '""', code)
-    comprehensions = len(_COMPREHENSION.findall(bare))
-    if comprehensions > MAX_COMPREHENSIONS:
+    code = without_comments(source)
+    if count_comprehensions(code) > MAX_COMPREHENSIONS:
         raise ExpressionError(f"more than {MAX_COMPREHENSIONS} of map, filter, all and exists", source)
+    _check_calls(code, source)
     try:
-        program = cel.compile(_meter(code))
-        names = set(program.variables()) - {match.group(1) for match in _BOUND.finditer(bare)}
+        cel.compile(code)  # so that what is wrong is told of the source, not of what becomes of it
+        program = cel.compile(metered(code))
     except Exception as error:  # noqa: BLE001 - the parser raises ValueError and RuntimeError, on garbage also others
         raise ExpressionError(_describe(error), source) from None
-    named = [match.group(1) or match.group(2) for match in _STEP.finditer(_keep_keys(code))]
-    mentions = len(_STEPS.findall(bare))
+    names = frozenset(program.variables()) - bound_in(code)
     return Expression(
         source,
         program,
         path=_path_of(source),
-        roots=frozenset(names),
-        steps=frozenset(named),
-        walks=comprehensions > 0,
-        whole_steps=mentions > len(named),
+        roots=names,
+        paths=frozenset(path for path in paths_in(code) if path[0] in names),
+        mentions=mentions_in(code),
+        bodies=bodies_in(code),
     )
+
+
+def _check_calls(code: str, source: str) -> None:
+    for name in sorted(called_in(code) - FUNCTIONS):
+        close = difflib.get_close_matches(name, FUNCTIONS, 1)
+        also = f"; did you mean {close[0]!r}?" if close else ""
+        raise ExpressionError(f"there is no function {name!r}{also}", source)
 
 
 def _path_of(source: str) -> tuple[str | int, ...] | None:
@@ -154,108 +231,8 @@ def _select(scope: Mapping[str, Json], path: tuple[str | int, ...]) -> Json:
         elif isinstance(value, Mapping):
             value = cast("Mapping[Any, Json]", value)[part]
         else:
-            held = "null" if value is None else type(cast("object", value)).__name__
-            raise TypeError(f"{part!r} of {held}: only maps and lists have parts")
+            raise TypeError(f"{part!r} of {type_word(value)}: only objects and lists have parts")
     return value
-
-
-def _meter(source: str) -> str:
-    """Put receiver and results of every comprehension through the functions of `Budget`."""
-    position = place = 0
-    while match := _COMPREHENSION.search(text := _same_length_without_strings(source), position):
-        source = _meter_body(source, text, match, place)
-        start = _receiver_start(text, match.start())
-        opening = f" {_ORDERED}({place}, "
-        source = f"{source[:start]}{opening}{source[start : match.start()]}){source[match.start() :]}"
-        position = match.end() + len(opening) + 1
-        place += 1
-    return source
-
-
-def _meter_body(source: str, text: str, match: re.Match[str], place: int) -> str:
-    commas, end = _arguments(text, match.end())
-    if not commas:
-        return source  # the compiler says what is wrong
-    body = source[commas[-1] + 1 : end]
-    match match.group(1):
-        case "map":
-            wrapped = f"{_MADE}({place}, {body})"
-        case "filter":
-            wrapped = f"{_KEPT}({place}, {source[match.end() : commas[0]]}, {body})"
-        case _:
-            wrapped = body
-    return f"{source[: commas[-1] + 1]}{wrapped}{source[end:]}"
-
-
-def _arguments(text: str, start: int) -> tuple[list[int], int]:
-    """The commas of the argument list that begins at `start`, and its end."""
-    depth = 0
-    commas: list[int] = []
-    for position in range(start, len(text)):
-        if text[position] in "([{":
-            depth += 1
-        elif text[position] in ")]}":
-            if depth == 0:
-                return commas, position
-            depth -= 1
-        elif text[position] == "," and depth == 0:
-            commas.append(position)
-    return [], len(text)
-
-
-def _same_length_without_strings(source: str) -> str:
-    return _STRING.sub(lambda match: "'" * len(match.group()), source)
-
-
-def _receiver_start(text: str, end: int) -> int:
-    """Where the member expression that ends before `end` begins: names, calls, indexes and literals."""
-    position = end
-    while True:
-        position = len(text[:position].rstrip())
-        closing = text[position - 1 : position]
-        if closing and closing in ")]}":
-            position = _opening(text, position - 1)
-            name = _name_before(text, position) if closing != "}" else None
-            if name is None and closing == "]" and text[:position].rstrip()[-1:] in {")", "]", "}"}:
-                continue  # an index into the result of a call or an index, or into a literal
-            position = name.start() if name else position
-        else:
-            name = _name_before(text, position)
-            position = name.start() if name else position
-        before = text[:position].rstrip()
-        if not before.endswith("."):
-            return position
-        position = len(before) - 1
-
-
-def _name_before(text: str, position: int) -> re.Match[str] | None:
-    name = _NAME.search(text[:position])
-    return None if name and _IN.fullmatch(name.group()) else name
-
-
-def _opening(text: str, closing: int) -> int:
-    depth = 0
-    for position in range(closing, -1, -1):
-        if text[position] in ")]}":
-            depth += 1
-        elif text[position] in "([{":
-            depth -= 1
-            if depth == 0:
-                return position
-    return 0  # unbalanced: the compiler says so
-
-
-def _keep_keys(source: str) -> str:
-    """The source with every string blanked but those that are a key right after `[`."""
-
-    def blank(match: re.Match[str]) -> str:
-        before = source[: match.start()].rstrip()
-        text = match.group()
-        if before.endswith("[") and re.fullmatch(r"""(['"])[A-Za-z_]\w*\1""", text):
-            return f'"{text[1:-1]}"'
-        return '""'
-
-    return _STRING.sub(blank, source)
 
 
 def split_template(text: str) -> list[str | Expression]:
@@ -283,7 +260,7 @@ def _find_close(text: str, position: int) -> int:
     while position < len(text):
         if position > limit:
             raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters", text[start:][:80] + "…")
-        if match := _STRING.match(text, position, limit):
+        if match := STRING.match(text, position, limit):
             position = match.end()
             continue
         if text[position] == "{":

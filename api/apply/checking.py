@@ -1,5 +1,6 @@
 """From documents to definitions, with everything that is wrong found at once."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
@@ -8,16 +9,24 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.apply.parsing import SourceDocument
-from api.definitions.checks import definition_errors, reference_errors
+from api.definitions.checks import definition_errors, definition_warnings, reference_errors
 from studio.clients.prompts import PromptClient
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import AnyDefinition, DefinitionKind, WorkflowDefinition, parse_definition
+from studio.contracts.definitions import (
+    AnyDefinition,
+    AnyWorkflow,
+    DefinitionKind,
+    WorkflowDefinition,
+    parse_definition,
+)
 from studio.contracts.prompts import PromptDocument
 from studio.contracts.resources import DocumentKind
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
 from studio.web.problems import field_errors
 
+_SHAPES = {"agent": AgentDefinition, "prompt": PromptDocument, "workflow": AnyWorkflow}
 KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 
@@ -32,18 +41,31 @@ class Checked:
     """By the document's place; one that could not be read is left out."""
     errors: list[tuple[int, FieldError]] = field(default_factory=list[tuple[int, FieldError]])
 
+    warnings: list[tuple[int, FieldError]] = field(default_factory=list[tuple[int, FieldError]])
+    """Of documents that have no errors by themselves."""
+
+    def warn(self, index: int, warnings: Sequence[FieldError]) -> None:
+        self.warnings += [(index, self.sources[index].locate(warning)) for warning in warnings]
+
     def add(self, index: int, errors: Sequence[FieldError]) -> None:
         self.errors += [(index, self.sources[index].locate(error)) for error in errors]
 
     def ordered(self) -> list[tuple[int, FieldError]]:
         """The errors as somebody reading the documents meets them."""
-        return sorted(self.errors, key=lambda found: (found[0], found[1].line or 0))
+        return _in_order(self.errors)
+
+    def ordered_warnings(self) -> list[tuple[int, FieldError]]:
+        return _in_order(self.warnings)
 
     def prompts(self) -> dict[int, PromptDocument]:
         return {index: found for index, found in self.definitions.items() if isinstance(found, PromptDocument)}
 
     def stored(self) -> dict[int, AnyDefinition]:
         return {index: found for index, found in self.definitions.items() if not isinstance(found, PromptDocument)}
+
+
+def _in_order(found: list[tuple[int, FieldError]]) -> list[tuple[int, FieldError]]:
+    return sorted(found, key=lambda one: (one[0], one[1].line or 0))
 
 
 def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | None = None) -> Checked:
@@ -66,7 +88,9 @@ def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | No
         first[identity] = index
         checked.definitions[index] = read
         if not isinstance(read, PromptDocument):
-            checked.add(index, definition_errors(read))
+            errors = definition_errors(read)
+            checked.add(index, errors)
+            checked.warn(index, [] if errors else definition_warnings(read))
     return checked
 
 
@@ -76,12 +100,14 @@ def _read(value: Json) -> AnyDefinition | PromptDocument | list[FieldError]:
     kind: Any = cast("JsonObject", value).get("kind")
     if kind not in KINDS:
         found = "there is no `kind`" if kind is None else f"the kind {kind!r} is unknown"
+        close = difflib.get_close_matches(str(kind), KINDS, 1)
+        hint = f"did you mean {close[0]!r}?" if close else None
         message = f"{found}: write one of {', '.join(KINDS)}"
-        return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind")]
+        return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind", hint=hint)]
     try:
         return PromptDocument.model_validate(value) if kind == "prompt" else parse_definition(kind, value)
     except ValidationError as error:
-        return field_errors(error)
+        return field_errors(error, shape=_SHAPES[kind])
 
 
 async def check_references(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:

@@ -96,9 +96,14 @@ async def _report(
     if documents:
         applied = await prompts.apply(list(documents.values()), dry_run=dry_run, actor=actor)
         actions |= {index: result.action for index, result in zip(documents, applied.results, strict=True)}
+    warnings = checked.ordered_warnings()
     results = [
         AppliedDocument(
-            kind=definition.kind, name=definition.name, project_id=definition.project_id, action=actions[index]
+            kind=definition.kind,
+            name=definition.name,
+            project_id=definition.project_id,
+            action=actions[index],
+            warnings=[_finding(index, warning) for of, warning in warnings if of == index],
         )
         for index, definition in sorted(checked.definitions.items())
     ]
@@ -121,6 +126,7 @@ async def validate_documents(
     return ValidationReport(
         valid=not checked.errors,
         errors=[_finding(index, error) for index, error in checked.ordered()],
+        warnings=[_finding(index, warning) for index, warning in checked.ordered_warnings()],
         graph=Graph() if workflow is None else Graph.model_validate(workflow_graph(workflow)),
     )
 

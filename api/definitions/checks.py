@@ -9,6 +9,7 @@ from studio.contracts.agents import AgentDefinition
 from studio.contracts.definitions import AnyDefinition, AnyWorkflow, DefinitionKind
 from studio.contracts.ids import is_id
 from studio.engine.checks import agent_references, check_agent, check_workflow, workflow_references
+from studio.engine.warnings import workflow_warnings
 from studio.errors import FieldError, InvalidInput
 from studio.json_schema import check_schema
 from studio.store.definitions import PREFIXES, Lock, find_definitions, list_names
@@ -27,6 +28,11 @@ def definition_errors(definition: AnyDefinition) -> list[FieldError]:
     if definition.input_schema is not None:
         found += check_schema(definition.input_schema, ["input_schema"])
     return found + check_workflow(definition)
+
+
+def definition_warnings(definition: AnyDefinition) -> list[FieldError]:
+    """What is odd but works, in a definition without errors; `loc` is relative to the document."""
+    return [] if isinstance(definition, AgentDefinition) else workflow_warnings(definition)
 
 
 async def reference_errors(

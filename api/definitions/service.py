@@ -8,9 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.checks import definition_errors, invalid, located, reference_errors
 from api.definitions.merge_patch import merge_patch
+from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.definitions import (
     AnyDefinition,
+    AnyWorkflow,
     DefinitionKind,
     WorkflowDefinition,
     parse_definition,
@@ -101,7 +103,8 @@ def _patched(kind: DefinitionKind, document: JsonObject, patch: JsonObject) -> A
     try:
         return parse_definition(kind, merge_patch(document, patch))
     except ValidationError as error:
-        raise invalid_input(error, prefix=["body"]) from None
+        shape = AgentDefinition if kind == "agent" else AnyWorkflow
+        raise invalid_input(error, prefix=["body"], shape=shape) from None
 
 
 async def _locked(

@@ -1,8 +1,10 @@
 """The definition language: one model per `kind`, the same for YAML documents, API bodies and stored rows."""
 
+import difflib
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from studio.contracts.agents import AgentDefinition, AgentSpec
 from studio.contracts.base import Contract, Json, JsonObject, Name, Wire
@@ -21,9 +23,21 @@ PATTERNS: tuple[Pattern, ...] = ("sequential", "parallel", "conditional", "graph
 
 
 def _known_pattern(value: Any) -> Any:
-    if value not in PATTERNS:
-        raise ValueError(f"{value!r} is no pattern: write one of {', '.join(PATTERNS)}")
-    return value
+    """Without it a wrong pattern would be told as what the fields of another one lack."""
+    if not isinstance(value, dict):
+        return value
+    pattern = cast("JsonObject", value).get("pattern")
+    if pattern in PATTERNS:
+        return cast("JsonObject", value)
+    one_of = f"write one of {', '.join(PATTERNS)}"
+    if pattern is None:
+        misspelt = difflib.get_close_matches("pattern", cast("JsonObject", value), 1)
+        at, also = (misspelt[0], f": found {misspelt[0]!r}") if misspelt else ("pattern", "")
+        context = {"problem": f"`pattern` is missing, which says how the steps run{also}", "at": at, "hint": one_of}
+        raise PydanticCustomError("unknown_pattern", "{problem}", context)
+    close = difflib.get_close_matches(str(pattern), PATTERNS, 1)
+    hint = f"did you mean {close[0]!r}?" if close else one_of
+    raise PydanticCustomError("unknown_pattern", "this is no pattern", {"at": "pattern", "hint": hint})
 
 
 class WorkflowDefinition(Contract):
@@ -44,7 +58,7 @@ class WorkflowDefinition(Contract):
 
 
 class SequentialDefinition(WorkflowDefinition, SequentialBlock):
-    pattern: Annotated[Literal["sequential"], BeforeValidator(_known_pattern)]
+    pattern: Literal["sequential"]
 
 
 class ParallelDefinition(WorkflowDefinition, ParallelBlock):
@@ -75,6 +89,7 @@ AnyWorkflow = Annotated[
     | Annotated[GraphDefinition, Tag("<graph>")]
     | Annotated[HierarchicalDefinition, Tag("<hierarchical>")],
     Discriminator(_pattern_tag),
+    BeforeValidator(_known_pattern),
 ]
 WORKFLOW: TypeAdapter[AnyWorkflow] = TypeAdapter(AnyWorkflow)
 DefinitionKind = Literal["agent", "workflow"]

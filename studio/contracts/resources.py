@@ -57,22 +57,10 @@ class WorkflowVersion(WorkflowDefinition, Wire):
     actor: str
 
 
-class AppliedDocument(Wire):
-    kind: DocumentKind
-    name: Name
-    project_id: Name
-    action: Literal["created", "updated", "unchanged"]
-
-
-class ApplyReport(Wire):
-    """One result a document, in their order."""
-
-    results: list[AppliedDocument]
-    dry_run: bool = False
-
-
 class Finding(Wire):
-    """One thing that is wrong. `path` is a JSON Pointer (RFC 6901) into the document; line and column count from 1."""
+    """One thing that is wrong, or, as a warning, odd. `path` is a JSON Pointer (RFC 6901) into the document; line and
+    column count from 1.
+    """
 
     path: str
     message: str
@@ -81,6 +69,22 @@ class Finding(Wire):
     line: int | None = None
     column: int | None = None
     hint: str | None = None
+
+
+class AppliedDocument(Wire):
+    kind: DocumentKind
+    name: Name
+    project_id: Name
+    action: Literal["created", "updated", "unchanged"]
+    warnings: list[Finding] = []
+    """What is odd in it but was stored all the same."""
+
+
+class ApplyReport(Wire):
+    """One result a document, in their order."""
+
+    results: list[AppliedDocument]
+    dry_run: bool = False
 
 
 class Graph(Wire):
@@ -93,5 +97,7 @@ class Graph(Wire):
 class ValidationReport(Wire):
     valid: bool
     errors: list[Finding]
+    warnings: list[Finding] = []
+    """What is odd but works; `apply` takes it."""
     graph: Graph
     """Of the first workflow; empty when it could not be read."""

@@ -1,9 +1,11 @@
 """Steps and the patterns that hold them: what a workflow is made of."""
 
+import difflib
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from studio.contracts.agents import AgentSpec, CallErrorType, Ref, RetryPolicy
 from studio.contracts.base import Contract, Identifier, Json, JsonObject
@@ -32,10 +34,17 @@ Condition = Annotated[Annotated[bool, Tag("<bool>")] | Annotated[str, Tag("<expr
 StepList = Annotated[list["Step"], Field(min_length=1, max_length=2000)]
 
 
+def _catch_tag(value: Any) -> str:
+    return "<word>" if isinstance(value, str) else "<types>"
+
+
 class Catch(Contract):
     """Steps that run instead when the step failed; `error` is in their scope."""
 
-    catch: Literal["all"] | Annotated[list[ErrorType], Field(min_length=1)]
+    catch: Annotated[
+        Annotated[Literal["all"], Tag("<word>")] | Annotated[list[ErrorType], Field(min_length=1), Tag("<types>")],
+        Discriminator(_catch_tag),
+    ]
     steps: StepList
 
 
@@ -77,6 +86,7 @@ class GivenStep(StepBase):
     first steps inside it get by default."""
 
 
+_STEP_FIELDS = frozenset(GivenStep.model_fields)
 STEP_KEYS = (
     "agent",
     "workflow",
@@ -99,6 +109,7 @@ UNION_TAGS = frozenset(
         "<policy>",
         "<catches>",
         "<word>",
+        "<types>",
         "<at_least>",
         "<quorum>",
         *(f"<{key}>" for key in STEP_KEYS),
@@ -108,12 +119,23 @@ UNION_TAGS = frozenset(
 
 
 def _one_key(value: Any) -> Any:
-    if isinstance(value, dict):
-        found = [key for key in STEP_KEYS if key in value]
-        if len(found) != 1:
-            given = f"found {' and '.join(found)}" if found else "found none"
-            raise ValueError(f"exactly one of {', '.join(STEP_KEYS)} says what a step is: {given}")
-    return value  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(value, dict):
+        return value
+    held = [str(key) for key in cast("JsonObject", value)]
+    found = [key for key in held if key in STEP_KEYS]
+    if len(found) == 1:
+        return cast("JsonObject", value)
+    message = f"exactly one of {', '.join(STEP_KEYS)} says what a step is"
+    if found:
+        problem = f"{message}: found {' and '.join(found)}"
+        raise PydanticCustomError("step_kind", "{problem}", {"problem": problem, "at": found[1]})
+    for key in held:
+        close = difflib.get_close_matches(key, STEP_KEYS, 1)
+        if close and key not in _STEP_FIELDS:
+            context = {"problem": f"{message}: found {key!r}", "at": key, "hint": f"did you mean {close[0]!r}?"}
+            raise PydanticCustomError("step_kind", "{problem}", context)
+    context = {"problem": f"{message}: found none", "hint": "add `agent: …`, for example"}
+    raise PydanticCustomError("step_kind", "{problem}", context)
 
 
 def _tag(value: Any) -> str:
@@ -279,8 +301,11 @@ class GraphStep(GivenStep):
     graph: GraphBlock
 
 
+WORKER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
+
+
 class Worker(Contract):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
+    name: Annotated[str, Field(pattern=WORKER_PATTERN)]
     agent: AgentUse
     description: str = ""
     """Tells the manager what this worker is for."""

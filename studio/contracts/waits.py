@@ -7,7 +7,8 @@ from pydantic import Field, StringConstraints, model_validator
 from studio.contracts.base import Contract
 from studio.contracts.durations import Duration
 
-SignalName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
+SIGNAL_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$"
+SignalName = Annotated[str, StringConstraints(pattern=SIGNAL_PATTERN)]
 
 
 class Wait(Contract):

@@ -1,21 +1,27 @@
 """RFC 9457 `application/problem+json`: the one place where errors become HTTP answers."""
 
-from collections.abc import Sequence
-from typing import Any
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from studio.contracts.base import Json
 from studio.contracts.steps import UNION_TAGS
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput, StudioError
+from studio.web.field_messages import hint_of, message_of
 from studio.web.responses import dump_json
+from studio.web.shapes import fields_at
 
 MEDIA_TYPE = "application/problem+json"
+_KEY = "[key]"
+"""Pydantic's own end of a place that is an object's key, not its value."""
+BodyT = TypeVar("BodyT")
 _log = structlog.get_logger(__name__)
 
 _TITLES = {
@@ -25,6 +31,12 @@ _TITLES = {
     406: "not-acceptable",
     415: "unsupported-media-type",
 }
+
+
+class _Body(BaseModel, Generic[BodyT]):
+    """What FastAPI checks a request as, with the names that its places begin with."""
+
+    body: BodyT
 
 
 def problem_body(
@@ -49,29 +61,48 @@ def problem_response(error: StudioError) -> Response:
 
 
 def field_errors(
-    error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = ()
+    error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = (), shape: Any = None
 ) -> list[FieldError]:
     """Pydantic's findings in the contract's shape. The offending input is left out: it may hold a secret.
 
-    A union's tags are written `<tag>` in our contracts; they are no part of the place.
+    `shape` is the type that was asked for, where that is known: then a field that there is not comes with those that
+    there are. A union's tags are written `<tag>` in our contracts; they are no part of the place. An error of ours
+    says in its context which field it is `at`, and its `hint`.
     """
-    return [
-        FieldError(
-            loc=[*prefix, *(part for part in problem["loc"] if part not in UNION_TAGS)],
-            msg=problem["msg"].removeprefix("Value error, "),
-            type=problem["type"],
-        )
-        for problem in error.errors()
-    ]
+    problems = error.errors()
+    misspelt = {(*problem["loc"][:-1], near) for problem in problems if (near := _meant(problem, shape)) is not None}
+    found: list[FieldError] = []
+    for problem in problems:
+        if problem["type"] == "missing" and tuple(problem["loc"]) in misspelt:
+            continue  # it is there under another name
+        loc = [part for part in problem["loc"] if part not in UNION_TAGS and part != _KEY]
+        told = {**problem, "loc": loc}
+        hint = hint_of(told, _siblings(problem, shape))
+        at = (problem.get("ctx") or {}).get("at")
+        place = [*prefix, *loc, *([] if at is None else [at])]
+        found.append(FieldError(loc=place, msg=message_of(told), type=problem["type"], hint=hint))
+    return found
 
 
-def invalid_input(error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = ()) -> InvalidInput:
+def _siblings(problem: Mapping[str, Any], shape: Any) -> list[str]:
+    return fields_at(shape, problem["loc"][:-1]) if shape is not None and problem["type"] == "extra_forbidden" else []
+
+
+def _meant(problem: Mapping[str, Any], shape: Any) -> str | None:
+    close = difflib.get_close_matches(str(problem["loc"][-1]), _siblings(problem, shape), 1) if problem["loc"] else []
+    return close[0] if close else None
+
+
+def invalid_input(
+    error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = (), shape: Any = None
+) -> InvalidInput:
     """Summarise in `detail`, so that a log line or a terminal is enough to see what is wrong."""
-    errors = field_errors(error, prefix=prefix)
+    errors = field_errors(error, prefix=prefix, shape=shape)
     first = errors[0]
     place = ".".join(str(part) for part in first.loc)
+    hint = f" ({first.hint})" if first.hint else ""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return InvalidInput(f"{place}: {first.msg}{more}", errors=errors)
+    return InvalidInput(f"{place}: {first.msg}{hint}{more}", errors=errors)
 
 
 async def _render_studio_error(_request: Request, error: Any) -> Response:
@@ -80,8 +111,10 @@ async def _render_studio_error(_request: Request, error: Any) -> Response:
     return problem_response(error)
 
 
-async def _render_validation_error(_request: Request, error: Any) -> Response:
-    return problem_response(invalid_input(error))
+async def _render_validation_error(request: Request, error: Any) -> Response:
+    body = getattr(request.scope.get("route"), "body_field", None)
+    shape = None if body is None else _Body[body.field_info.annotation]
+    return problem_response(invalid_input(error, shape=shape))
 
 
 async def _render_http_exception(_request: Request, error: Any) -> Response:

@@ -8,6 +8,7 @@ import pytest
 
 from studio.contracts.base import JsonObject
 from studio.documents import load_documents
+from tests.studio.engine.malformed.test_malformed import ALL, Malformed
 from tests.support.services import RunningApi
 
 TEXT = """\
@@ -80,6 +81,61 @@ def text(project: str) -> str:
 
 def actions(answer: Any) -> list[tuple[str, str, str]]:
     return [(result["kind"], result["name"], result["action"]) for result in answer.ok()["results"]]
+
+
+ODD = """\
+kind: workflow
+name: odd
+pattern: sequential
+steps:
+  - id: research
+    parallel:
+      for_each: ${{ input.questions }}
+      do: {id: answer, agent: {}}
+  - {id: never, when: false, transform: 1}
+"""
+
+
+class TestWarnings:
+    async def test_apply_stores_and_tells_them(self, api: RunningApi) -> None:
+        text = "kind: agent\nname: a\n---\n" + ODD
+        for dry_run in ("true", "false"):
+            agent, workflow = (await api.yaml("/apply", text, dry_run=dry_run)).ok()["results"]
+            assert agent["warnings"] == []
+            assert [(found["path"], found["line"], found["column"]) for found in workflow["warnings"]] == [
+                ("/steps/0/parallel/for_each", 10, 7),
+                ("/steps/1/when", 12, 17),
+            ]
+            assert all(found["document"] == 1 and found["hint"] for found in workflow["warnings"])
+        assert len((await api.get("/workflows")).ok()["items"]) == 1
+
+    async def test_validate_tells_them_apart_from_errors(self, api: RunningApi) -> None:
+        report = (await api.yaml("/workflows/validate", ODD)).ok()
+        assert (report["valid"], report["errors"]) == (True, [])
+        assert [found["path"] for found in report["warnings"]] == ["/steps/0/parallel/for_each", "/steps/1/when"]
+        report = (await api.yaml("/workflows/validate", ODD + "output: ${{ 1 + }}\n")).ok()
+        assert (report["valid"], report["warnings"]) == (False, [])
+        assert [found["path"] for found in report["errors"]] == ["/output"]
+
+    async def test_a_single_workflow_is_stored_with_them(self, api: RunningApi) -> None:
+        step = {"id": "a", "when": False, "transform": 1}
+        (await api.post("/workflows", {"name": "w", "pattern": "sequential", "steps": [step]})).ok(201)
+
+
+class TestMalformed:
+    @pytest.mark.parametrize("case", ALL[::20], ids=lambda case: case.what)
+    async def test_place_and_type(self, api: RunningApi, case: Malformed) -> None:
+        report = (await api.yaml("/workflows/validate", case.text)).ok()
+        (found,) = report["errors"]
+        assert (report["valid"], found["line"], found["column"]) == (False, case.line, case.column)
+        assert found["path"] == case.pointer
+        (error,) = (await api.yaml("/apply", case.text)).problem(422, "invalid-input")["errors"]
+        assert (error["line"], error["column"], error["type"]) == (case.line, case.column, case.type)
+
+    async def test_json_gets_the_fields_that_there_are(self, api: RunningApi) -> None:
+        answer = await api.post("/workflows", {"name": "w", "pattern": "sequential", "step": []})
+        (error,) = answer.problem(422, "invalid-input")["errors"]
+        assert (error["loc"], error["hint"]) == (["body", "step"], "did you mean 'steps'?")
 
 
 class TestApply:

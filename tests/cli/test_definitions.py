@@ -41,13 +41,15 @@ class TestApply:
 
     async def test_errors_of_all_files_with_their_places(self, definitions: Studio) -> None:
         definitions.write("writer.yaml", AGENT)
-        definitions.write("brief.yaml", f"# two documents\n{WORKFLOW}---\nkind: workflow\nname: Bad\nsteps: []\n")
+        definitions.write(
+            "brief.yaml", f"# two documents\n{WORKFLOW}---\nkind: workflow\nname: Bad\npattern: sequential\nsteps: []\n"
+        )
         definitions.write("typo.yaml", WORKFLOW.replace("agent: writer", "agent: wirter").replace("brief", "typo"))
         done = await definitions("apply", "-f", "writer.yaml", "-f", "brief.yaml", "-f", "typo.yaml")
         assert done.code == 1
         places = [line.split(": ")[0] for line in done.err.splitlines() if ".yaml:" in line]
-        assert sorted(places) == ["brief.yaml:10:1", "brief.yaml:8:1", "brief.yaml:9:1", "typo.yaml:5:17"]
-        assert done.err.splitlines()[-1] == "4 errors"
+        assert sorted(places) == ["brief.yaml:11:1", "brief.yaml:9:1", "typo.yaml:5:17"]
+        assert done.err.splitlines()[-1] == "3 errors"
         assert (await definitions("export", "--kind", "agent")).ok().out == "", "all or nothing"
 
     async def test_yaml_errors_of_all_files_at_once(self, definitions: Studio) -> None:
@@ -85,6 +87,37 @@ class TestApply:
         assert done.code == 3
         assert "prompt" in done.err
         assert "studio status" in done.err
+
+
+class TestWarnings:
+    ODD = WORKFLOW + "  - {id: never, when: false, transform: 1}\n"
+
+    async def test_validate_prints_them_and_is_content(self, definitions: Studio) -> None:
+        definitions.write("all.yaml", f"{AGENT}---\n{self.ODD}")
+        done = (await definitions("validate", "all.yaml")).ok()
+        assert done.out == "valid: 2 documents in 1 file\n"
+        assert done.err.splitlines() == [
+            "all.yaml:10:17: warning: the step 'never' never runs",
+            "  hint: remove the step, or its `when`",
+            "1 warning",
+        ]
+        (place,) = (await definitions("validate", "all.yaml", "--json")).ok().json["warnings"]
+        assert (place["file"], place["line"], place["path"]) == ("all.yaml", 10, "/steps/1/when")
+
+    async def test_apply_stores_and_prints_them(self, definitions: Studio) -> None:
+        definitions.write("all.yaml", f"{AGENT}---\n{self.ODD}")
+        done = (await definitions("apply", "-f", "all.yaml")).ok()
+        assert done.out.splitlines()[-1] == "2 created"
+        assert "all.yaml:10:17: warning: " in done.err
+        results = (await definitions("apply", "-f", "all.yaml", "--json")).ok().json["results"]
+        assert [[place["line"] for place in result["warnings"]] for result in results] == [[], [10]]
+
+    async def test_a_misspelt_field_gets_its_hint(self, definitions: Studio) -> None:
+        definitions.write("brief.yaml", WORKFLOW.replace("agent: writer", "agnt: writer"))
+        done = await definitions("validate", "brief.yaml")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.splitlines()[0].startswith("brief.yaml:5:17: exactly one of")
+        assert done.err.splitlines()[1] == "  hint: did you mean 'agent'?"
 
 
 class TestExport:
@@ -126,7 +159,7 @@ class TestValidate:
         [
             (("agent: writer", "agent: wirter"), "5:17", "'wirter'"),
             (("agent: writer", 'transform: "${{ steps.nope.output }}"'), "5:17", "nope"),
-            (("pattern: sequential", "patern: sequential"), "3:1", "Extra inputs"),
+            (("pattern: sequential", "patern: sequential"), "3:1", "`pattern` is missing"),
             (("pattern: sequential", "pattern: [1"), "4:6", "expected"),
         ],
     )

@@ -237,3 +237,44 @@ class TestPatterns:
             ("again", "side", None),
             ("side", "risky", None),
         ]
+
+
+class TestJoinsOfNodes:
+    @pytest.mark.parametrize(
+        ("first", "second", "kinds"),
+        [
+            ("input.x == 'a'", "input.x == 'b'", ["join_never_met"]),
+            ("input.ready", "!input.ready", ["join_never_met"]),
+            ("input.n > 1", "!(input.n > 1)", ["join_never_met"]),
+            ("input.x == 'a'", 'input.x == "a"', []),
+            ("input.x == 'a'", "input.y == 'b'", []),
+            ("input.x == 'a'", "input.x != 'b'", []),
+            ("input.x == 'a' || input.y == 'a'", "input.x == 'b'", []),
+            ("!(input.a) || (input.b)", "input.a", []),
+        ],
+    )
+    def test_edges_of_one_node_that_exclude_each_other(self, first: str, second: str, kinds: list[str]) -> None:
+        nodes = [one("a"), one("b", join={"at_least": 2})]
+        edges = [{"from": "a", "to": "b", "when": f"${{{{ {when} }}}}"} for when in (first, second)]
+        definition = parse_workflow({"name": "g", "pattern": "graph", "nodes": nodes, "edges": edges})
+        assert [kind for _, kind in found(definition)] == kinds
+
+    def test_in_a_cycle_tokens_add_up(self) -> None:
+        nodes = [one("a"), one("b", join={"at_least": 2})]
+        edges = [{"from": "a", "to": "b", "when": f"${{{{ input.x == '{value}' }}}}"} for value in "pq"]
+        edges.append({"from": "a", "to": "a", "when": "${{ input.again }}"})
+        definition = parse_workflow({"name": "g", "pattern": "graph", "start": "a", "nodes": nodes, "edges": edges})
+        assert found(definition) == []
+
+    def test_a_large_graph_is_checked_soon(self) -> None:
+        nodes = [one(f"n{number}") for number in range(1_500)]
+        edges = [
+            {"from": f"n{number}", "to": f"n{(number * 7 + step) % 1_500}", "when": "${{ input.again }}"}
+            for number in range(1_500)
+            for step in range(1, 5)
+        ]
+        document = {"name": "g", "pattern": "graph", "start": "n0", "nodes": nodes, "edges": edges}
+        definition = parse_workflow(document)
+        started = time.process_time()
+        assert found(definition) == []
+        assert time.process_time() - started < 5
