@@ -13,11 +13,14 @@ from activities.heartbeat import heartbeating
 from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
 from studio.clients.llm import LlmClient
-from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails
+from studio.contracts.activities import AnswerCaching, CompletionRequest, CompletionResult, FailureDetails
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
+from studio.engine.answers import parse_answer
 from studio.engine.messages import opening_messages
+from studio.json_schema import check_value
+from studio.store.answers import AnswerCache, answer_digest
 from studio.store.conversations import ConversationStore
 
 KEEP_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)
@@ -28,14 +31,17 @@ _log = structlog.get_logger(__name__)
 class LLMActivities:
     """Model calls through the LLM engine, streamed to the run's readers."""
 
-    def __init__(self, llm: LlmClient, conversations: ConversationStore, events: RunEvents) -> None:
+    def __init__(
+        self, llm: LlmClient, conversations: ConversationStore, events: RunEvents, answers: AnswerCache
+    ) -> None:
         self._llm = llm
         self._conversations = conversations
         self._events = events
+        self._answers = answers
 
     @activity.defn(name="complete_chat")
     async def complete_chat(self, request: CompletionRequest) -> CompletionResult:
-        """Ask the model with the conversation so far and append its answer.
+        """Ask the model with the conversation so far and append its answer; or give an earlier one, if that will do.
 
         Cancelled, it closes the connection, and with it the provider's. Raises `ApplicationError`.
         """
@@ -43,9 +49,7 @@ class LLMActivities:
         try:
             async with heartbeating(answer.used):
                 step = await self._events.begin(request.step)
-                messages, length = await self._messages(request, step)
-                await self._ask(request, step, messages, answer)
-                length = await self._keep(step, length, answer)
+                length = await self._answer(request, step, answer)
         except Exception as error:
             raise as_application_error(error, answer.used()) from error
         used = answer.used()
@@ -56,7 +60,23 @@ class LLMActivities:
             attempt=used.attempt,
             usage=used.usage,
             cost_usd=used.cost_usd,
+            cached=answer.is_cached,
         )
+
+    async def _answer(self, request: CompletionRequest, step: RunningStep, answer: "_Answer") -> int:
+        """Fill the answer; returns the conversation's length."""
+        cache = request.cache
+        digest = answer_digest(step.run.project_id, cache.key) if cache is not None else ""
+        known = await self._answers.get(digest) if cache is not None else None
+        if known is not None:
+            answer.pieces, answer.is_cached = [known], True
+            return request.length
+        messages, length = await self._messages(request, step)
+        await self._ask(request, step, messages, answer)
+        length = await self._keep(step, length, answer)
+        if cache is not None and _is_worth_keeping(answer, cache):
+            await self._answers.put(digest, answer.text, cache.ttl)
+        return length
 
     async def _messages(self, request: CompletionRequest, step: RunningStep) -> tuple[list[JsonObject], int]:
         if request.opening is None:
@@ -103,6 +123,7 @@ class _Answer:
         beaten = activity.info().heartbeat_details
         self._before = FailureDetails.model_validate(beaten[0]) if beaten else FailureDetails()
         self.asked = False
+        self.is_cached = False
         self.pieces: list[str] = []
         self.usage = Usage()
         self.cost_usd: Decimal | None = None
@@ -122,6 +143,12 @@ class _Answer:
         costs = [cost for cost in (self._before.cost_usd, self.cost_usd) if cost is not None]
         cost_usd = sum(costs, Decimal(0)) if costs else None
         return FailureDetails(attempt=self.attempt, usage=self._before.usage.plus(usage), cost_usd=cost_usd)
+
+
+def _is_worth_keeping(answer: _Answer, cache: AnswerCaching) -> bool:
+    if answer.finish_reason == "length":
+        return False
+    return cache.output_schema is None or not check_value(parse_answer(answer.text), cache.output_schema)
 
 
 def _call_context(step: RunningStep, prompt: str | None) -> CallContext:

@@ -16,6 +16,7 @@ from activities.settings import WorkerSettings
 from studio.clients.llm import LlmClient
 from studio.clients.prompts import PromptClient
 from studio.db.engine import open_database
+from studio.store.answers import AnswerCache
 from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 from studio.tracing import SpanSender
@@ -51,10 +52,11 @@ async def open_worker(settings: WorkerSettings) -> AsyncGenerator[Worker, None]:
         client = await connect_temporal(settings, database, lazy=False)
         async with (
             EventStream(settings.redis_url) as stream,
+            AnswerCache(settings.redis_url) as answers,
             LlmClient(settings.llm_url) as llm,
             PromptClient(settings.prompt_url) as prompts,
             SpanSender(settings.prompt_url, content=settings.trace_content == "on") as spans,
         ):
-            yield build_worker(client, settings, build_activities(database, stream, llm, prompts, spans))
+            yield build_worker(client, settings, build_activities(database, stream, answers, llm, prompts, spans))
     finally:
         await database.close()

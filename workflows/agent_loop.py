@@ -5,7 +5,15 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from studio.contracts.activities import CompletionRequest, CompletionResult, Opening, RenderPromptRequest, StepContext
+from studio.contracts.activities import (
+    AnswerCaching,
+    CompletionRequest,
+    CompletionResult,
+    Opening,
+    RenderPromptRequest,
+    StepContext,
+)
+from studio.contracts.base import JsonObject
 from studio.contracts.definitions import ResolvedAgent
 from studio.engine.state import RunAgent
 from workflows import calls, policies
@@ -23,6 +31,7 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
     if command.output_schema is not None:
         form = {"name": "answer", "schema": command.output_schema}
         params = params | {"response_format": {"type": "json_schema", "json_schema": form}}
+    caching = _caching(agent, command)
     retry = policies.retry_policy(command.retry)
     deadline = workflow.now() + command.timeout if command.timeout else None
 
@@ -33,7 +42,7 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
 
     if spec.prompt is None:
         opening = Opening(instructions=spec.instructions, message=spec.message, input=given)
-        request = CompletionRequest(step=context(0), opening=opening, model=spec.model, params=params)
+        request = CompletionRequest(step=context(0), opening=opening, model=spec.model, params=params, cache=caching)
     else:
         rendered = await calls.render_prompt(
             RenderPromptRequest(step=context(0), prompt=spec.prompt, message=spec.message, input=given),
@@ -46,5 +55,15 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
             model=spec.model,
             params=params,
             prompt=rendered.prompt,
+            cache=caching,
         )
     return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")
+
+
+def _caching(agent: ResolvedAgent, command: RunAgent) -> AnswerCaching | None:
+    if command.cache is None:
+        return None
+    whole = {"agent": agent.spec.model_dump(mode="json", exclude_defaults=True), "input": command.input}
+    key: JsonObject = {"named": agent.name, "key": command.cache.key[0]} if command.cache.key else whole
+    key["output_schema"] = command.output_schema
+    return AnswerCaching(key=key, ttl=command.cache.ttl, output_schema=command.output_schema)

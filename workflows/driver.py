@@ -264,7 +264,9 @@ class Driver:
             output = output_of(command, result.text)
             at = workflow.now()
             self._outbox.settle(path, published=True)
-            self._over(StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd))
+            self._over(
+                StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd, cached=result.cached)
+            )
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
             self._outbox.settle(path, published=False)
             self._over(agent_ended(error, path, workflow.now()))

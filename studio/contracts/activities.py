@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from studio.contracts.agents import PromptRef
 from studio.contracts.base import Json, JsonObject, Wire
+from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunContext, RunEnd, RunUsage
 from studio.contracts.spans import SpanId
@@ -44,6 +45,16 @@ class RenderPromptResult(Wire):
     """The step's attempt that succeeded."""
 
 
+class AnswerCaching(Wire):
+    """Whether an earlier answer to the same will do."""
+
+    key: Json
+    """What makes two calls of a project the same."""
+    ttl: Duration
+    output_schema: JsonObject | None = None
+    """Only an answer that fits is kept."""
+
+
 class CompletionRequest(Wire):
     step: StepContext
     length: int = 0
@@ -53,6 +64,7 @@ class CompletionRequest(Wire):
     model: str
     params: JsonObject = {}
     prompt: str | None = None
+    cache: AnswerCaching | None = None
 
 
 class CompletionResult(Wire):
@@ -62,6 +74,7 @@ class CompletionResult(Wire):
     attempt: int
     usage: RunUsage
     cost_usd: Decimal | None = None
+    cached: bool = False
 
 
 class PublishEventsRequest(Wire):

@@ -81,6 +81,8 @@ class StepRun(Wire):
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""
+    cached: bool = False
+    """Whether the output is that of an earlier call, as the step's `cache` allows."""
 
 
 CALL_KINDS: frozenset[StepKind] = frozenset({"agent", "workflow"})

@@ -21,6 +21,7 @@ from studio.engine.state import (
     StartTimer,
     StepCancelled,
     StepEnded,
+    StepSucceeded,
     Team,
 )
 
@@ -80,6 +81,8 @@ class TurnRecord:
         if event.cost_usd is not None:
             used["cost_usd"] = (held.cost_usd or Decimal(0)) + event.cost_usd
             self.state.cost_usd = (self.state.cost_usd or Decimal(0)) + event.cost_usd
+        if isinstance(event, StepSucceeded) and event.cached:
+            used["cached"] = True
         self.state.steps[event.path] = held.model_copy(update=used)
         self.state.usage = self.state.usage.plus(event.usage)
         self.state.steps.update({step.id: step for step in event.inner})
@@ -103,6 +106,8 @@ class TurnRecord:
             data["output"] = output
         if handled:
             data["handled"] = True
+        if closed.cached:
+            data["cached"] = True
         self.publish(f"step.{status}", path, data, closed.attempt)  # pyright: ignore[reportArgumentType]
         if closed.usage.llm_calls:
             totals = {"usage": self.state.usage.model_dump(), "cost_usd": _money(self.state.cost_usd)}

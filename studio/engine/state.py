@@ -213,6 +213,8 @@ class StepSucceeded:
     cost_usd: Decimal | None = None
     inner: Sequence[StepRun] = ()
     """The steps of a child workflow, by their paths in this run."""
+    cached: bool = False
+    """Whether the output is an earlier call's."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,14 @@ Request = CancelRequested | SignalReceived | ApprovalDecided | PauseRequested | 
 CoreEvent = RunStarted | StepEnded | TimerFired | Ticked | Request
 
 
+class CacheUse(Wire):
+    """Whether an earlier answer to the same will do."""
+
+    ttl: Duration
+    key: list[Json] = []
+    """What the step says makes two calls the same, evaluated, alone in the list; empty for all that the model sees."""
+
+
 class RunAgent(Wire):
     """Run an agent for the step at `path`; a `StepSucceeded`, `StepFailed` or `StepCancelled` must follow."""
 
@@ -303,6 +313,7 @@ class RunAgent(Wire):
     retry: RetryPolicy | None = None
     output_schema: JsonObject | None = None
     """Asked of the model as structured output; goes before the agent's own."""
+    cache: CacheUse | None = None
     lenient: bool = False
     """Whether an answer that is no JSON, or does not fit, is taken as the text that it is."""
     attempts_before: int = 0

@@ -16,7 +16,7 @@ from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, seen
-from studio.engine.state import CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
+from studio.engine.state import CacheUse, CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
 
@@ -200,8 +200,16 @@ class Turn:
             timeout=step.timeout,
             retry=step.retry,
             output_schema=step.output_schema,
+            cache=self._cache_of(path, step),
             attempts_before=before,
         )
+
+    def _cache_of(self, path: str, step: AgentStep) -> CacheUse | None:
+        """Raises `UnusableError`."""
+        if step.cache is None:
+            return None
+        key = [self.evaluate(path, step.cache.key)] if "key" in step.cache.model_fields_set else []
+        return CacheUse(ttl=step.cache.ttl, key=key)
 
     # Ends
 
