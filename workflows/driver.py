@@ -90,6 +90,8 @@ class Driver:
         """Steps that the core told to stop."""
         self._timers: dict[str, asyncio.Task[None]] = {}
         self._publishing: asyncio.Task[None] | None = None
+        self._is_gone = False
+        """Whether the run is not in the database (any more)."""
         self._is_woken = True
         """Whether there is something to look at though no event came."""
         self._cancelled = False
@@ -215,16 +217,18 @@ class Driver:
 
     def _publish_at_rest(self) -> None:
         is_resting = not self._tasks and not self._queue
-        if self._publishing is None and self._end is None and self._outbox.is_due(at_rest=is_resting):
+        if self._is_gone or self._publishing is not None or self._end is not None:
+            return
+        if self._outbox.is_due(at_rest=is_resting):
             self._publishing = asyncio.create_task(self._publish(self._outbox.take()))
 
     async def _publish(self, events: list[NewEvent]) -> None:
         try:
             await calls.publish_events(PublishEventsRequest(events=events))
-        except ActivityError as error:
-            self._outbox.put_back(events)
-            if isinstance(error.cause, ApplicationError) and error.cause.type == "cancelled":
-                self._arrived.append(CancelRequested(workflow.now()))  # nobody knows of the run
+        except ActivityError:
+            # It is tried until it succeeds, unless the run is gone from the database: then nobody reads of it.
+            self._is_gone = True
+            self._arrived.append(CancelRequested(workflow.now()))
         self._publishing = None
         self._is_woken = True
 

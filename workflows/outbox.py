@@ -66,9 +66,6 @@ class Outbox:
         due = [event for event in self._events if event.step_id not in held]
         return bool(due) and (at_rest or any(event.type in _URGENT for event in due))
 
-    def put_back(self, events: list[NewEvent]) -> None:
-        self._events[:0] = events
-
     def settle(self, path: str, *, published: bool, more: Iterable[NewEvent] = ()) -> None:
         """The step's call is over. When it perhaps never ran, what it was given goes out again: publishing an event
         that has a key a second time changes nothing.

@@ -5,6 +5,7 @@ as well as the API; those that begin with `studio_` steer the run and its child 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from temporalio import workflow
@@ -69,7 +70,8 @@ def _steer(run: Steered, signal: str, event: Callable[[Any], CoreEvent]) -> Call
     async def steer() -> None:
         run.hear(event(workflow.now()))
         for child in run.children():
-            await child.signal(signal)
+            with suppress(ApplicationError):  # it has ended meanwhile
+                await child.signal(signal)
 
     return steer
 

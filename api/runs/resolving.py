@@ -38,12 +38,14 @@ async def resolve(session: AsyncSession, kind: RunKind, definition_id: str, vers
         return _of_agent(found.document, version)
     # Given, since a field that was never set is not written into the payload, whatever is put in later.
     resolved = ResolvedDefinition(workflow=parse_workflow(found.document), agents={}, workflows={})
-    await _add_named(session, resolved, resolved.workflow)
+    pending = [resolved.workflow]
+    while pending:
+        pending += await _add_named(session, resolved, pending.pop())
     return resolved
 
 
-async def _add_named(session: AsyncSession, resolved: ResolvedDefinition, workflow: AnyWorkflow) -> None:
-    """What a workflow names, and what that names, as far as it is not there yet."""
+async def _add_named(session: AsyncSession, resolved: ResolvedDefinition, workflow: AnyWorkflow) -> list[AnyWorkflow]:
+    """What a workflow names, as far as it is not there yet. Returns the workflows among it."""
     project = workflow.project_id
     agents = {ref for _, ref in agent_references(workflow)} - resolved.agents.keys()
     children = {ref for _, ref in workflow_references(workflow)} - resolved.workflows.keys()
@@ -53,11 +55,11 @@ async def _add_named(session: AsyncSession, resolved: ResolvedDefinition, workfl
         raise invalid(located(await reference_errors(session, workflow), f"workflow {workflow.name!r}"))
     for ref, row in sorted(rows.items()):
         resolved.agents[ref] = ResolvedAgent(name=row.name, version=row.version, spec=_spec(row.document))
-    added = {ref: (row, parse_workflow(row.document)) for ref, row in sorted(found.items())}
-    for ref, (row, child) in added.items():
-        resolved.workflows[ref] = ResolvedWorkflow(name=row.name, version=row.version, workflow=child)
-    for _, child in added.values():
-        await _add_named(session, resolved, child)
+    added: list[AnyWorkflow] = []
+    for ref, row in sorted(found.items()):
+        added.append(parse_workflow(row.document))
+        resolved.workflows[ref] = ResolvedWorkflow(name=row.name, version=row.version, workflow=added[-1])
+    return added
 
 
 def _of_agent(document: JsonObject, version: int) -> ResolvedDefinition:

@@ -56,6 +56,18 @@ class TestChildWorkflow:
         assert (run.steps[0].error.type, run.steps[0].error.step_id) == ("invalid_request", "c/a")
         assert {step.id: step.status for step in run.steps} == {"c": "failed", "c/a": "failed"}
 
+    async def test_a_failure_with_large_results_keeps_them(self, engine: Engine) -> None:
+        large = {"id": "x", "transform": "${{ input + input + input }}"}
+        inner = sequence(large, agent("a", "bad"))
+        engine.upstream.when("bad", REFUSED)
+        text = "".join(f"{number:x}" for number in range(60_000))
+        handle = await engine.start([CALL | {"input": text, "on_error": "continue"}], workflows={"inner": inner})
+        await handle.result()
+        run = await engine.run(handle.id)
+        assert run.steps[1].output == text * 3
+        history = await handle.fetch_history()
+        assert max(event.ByteSize() for event in history.events) < 64 * 1024
+
     async def test_one_tried_again_tells_its_steps_anew(self, engine: Engine) -> None:
         engine.upstream.when("flaky", Reply(status=503), Reply(text="fine"))
         inner = sequence(agent("a", "flaky", retry={"max_attempts": 1}))

@@ -37,6 +37,23 @@ class TestPause:
         await live.api.post(f"/runs/{run_id}/resume")
         assert (await live.api.finished(run_id))["output"] == "a!"
 
+    async def test_child_workflows_pause_with_the_run(self, live: Live) -> None:
+        await live.workflow(ASK, {"id": "after", "transform": 1}, name="inner")
+        await live.workflow({"id": "m", "parallel": {"for_each": [1, 2], "do": {"id": "c", "workflow": "inner"}}})
+        live.upstream.default = Reply(text="a", hold_after=0)
+        run_id = await live.start()
+        await live.upstream.wait_for_calls(2, "held")
+        await live.api.post(f"/runs/{run_id}/pause")
+        live.upstream.release()
+        done = {"m/c[0]/ask", "m/c[1]/ask"}
+        run = await live.api.until(
+            f"/runs/{run_id}", lambda run: done <= {one["id"] for one in run["steps"] if one["status"] == "succeeded"}
+        )
+        assert run["status"] == "paused"
+        assert [_status(run, f"m/c[{number}]/after") for number in (0, 1)] == ["pending", "pending"]
+        await live.api.post(f"/runs/{run_id}/resume")
+        assert (await live.api.finished(run_id))["output"] == [1, 1]
+
     async def test_a_finished_run_cannot_be_paused(self, live: Live) -> None:
         await live.workflow({"id": "a", "transform": 1})
         run = (await live.api.post("/workflows/test/runs", {}, wait=30)).ok(200)
