@@ -179,6 +179,23 @@ class TestBlockedJoin:
         assert {then[0], last} == {"g/x@1", "g/y"}
         assert [end.status for end in run.ends] == ["succeeded"]
 
+    def test_what_it_was_owed_is_forgotten_when_it_runs_as_the_first_of_a_ring(self) -> None:
+        run = graph(
+            [ask("s"), ask("a"), ask("x", join="any"), ask("y")],
+            *[edge("s", "a"), edge("s", "y"), edge("a", "a", self.MORE), edge("a", "x")],
+            *[edge("x", "y", "${{ false }}"), edge("y", "x"), edge("y", "y", "${{ steps.y.output == 'more' }}")],
+            start="s",
+        )
+        answer(run, "g/s")
+        answer(run, "g/a", "more")
+        answer(run, "g/x")
+        answer(run, "g/a@1")
+        answer(run, "g/x@1")
+        answer(run, "g/y", "more")
+        assert run.waiting() == ["g/y@1"]
+        answer(run, "g/y@1")
+        assert run.waiting() == ["g/x@2"]
+
 
 TEAM: JsonObject = {
     "manager": {},
