@@ -9,6 +9,7 @@ from studio.engine.joins import decide, needed_of
 from studio.engine.scope import UnusableError, child_path
 from studio.engine.state import Fan, Frame
 from studio.engine.turn import Turn
+from studio.expressions import type_word
 
 MAX_ITEMS = 10_000
 """Of one `for_each`."""
@@ -20,8 +21,7 @@ def begin(turn: Turn, path: str, block: ParallelBlock) -> None:
     if block.branches is None:
         items = turn.evaluate(path, block.for_each)
         if not isinstance(items, list):
-            given = "null" if items is None else type(items).__name__
-            raise UnusableError("expression_error", f"`for_each` must give a list, not {given}")
+            raise UnusableError("expression_error", f"`for_each` must give a list, not {type_word(items)}")
         if len(cast("list[Json]", items)) > MAX_ITEMS:
             message = f"`for_each` gave {len(cast('list[Json]', items))} items; a block takes at most {MAX_ITEMS}."
             raise UnusableError("limit_exceeded", message)

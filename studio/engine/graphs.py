@@ -4,6 +4,8 @@ A node's end puts a token on every edge out of it whose condition holds. A node 
 or is a start that has not begun. An edge without a token can still get one while an active node, other than the edge's
 target, reaches the edge's source without passing through the target. That is all that a join needs to know: there are
 no dead-path tokens to be carried, and cycles need no rule of their own but for nodes that wait only for each other.
+A node that did not wait for all its edges does not run again before the tokens that it left behind have come, or
+cannot come any more: those come to nothing, once each.
 `tokens.py` keeps account of it.
 """
 
@@ -80,7 +82,7 @@ def settle(turn: Turn, path: str) -> None:
         ring = None if moved else tokens.ring()
         if ring is not None:
             moved = True
-            _move(turn, path, tokens, ring, runs=tokens.net.joins[ring] == "all")
+            _move(turn, path, tokens, ring, runs=tokens.net.joins[ring] == "all" or tokens.enough(ring))
             if frame.stopping:
                 return
     _skip_withered(turn, path, tokens)

@@ -13,7 +13,7 @@ from studio.contracts.steps import ErrorType, GivenStep, HierarchicalBlock, Rout
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan
 from studio.engine.state import Frame, RunState
-from studio.expressions import Expression, ExpressionError, evaluate, expressions_in
+from studio.expressions import Expression, ExpressionError, evaluate, expressions_in, type_word
 
 _ID = re.compile(r"[A-Za-z0-9_]+(?=$|[#@\[])")
 
@@ -51,7 +51,7 @@ def holds(plan: Plan, state: RunState, path: str, condition: bool | str, field: 
     """A condition's answer. Raises `UnusableError`, also when it is neither true nor false."""
     result = evaluate_at(plan, state, path, condition)
     if not isinstance(result, bool):
-        given = "null" if result is None else type(result).__name__
+        given = type_word(result)
         raise UnusableError("expression_error", f"{condition} failed: `{field}` must give true or false, not {given}")
     return result
 

@@ -63,10 +63,13 @@ class Tokens:
     def put(self, place: int, path: str) -> None:
         """The visit at `path` sends a token along an edge."""
         mesh, node = self.mesh, self.net.edges[place].target
+        waited = self._waits(node)
         if place in mesh.absorbed:
             _count(mesh.absorbed, place, -1)
+            if waited:
+                mesh.due.setdefault(node, True)
+                self._stir(node)
             return
-        waited = self._waits(node)
         if place not in mesh.pending:
             _count(mesh.held, node, 1)
             if not self._inside(place):
@@ -168,8 +171,10 @@ class Tokens:
     def goes(self, node: str) -> bool | None:
         """True when the node runs now, False when its join can never be met, None while it waits."""
         join = self.net.joins[node]
-        if node in self.mesh.starting or join == "any":
+        if node in self.mesh.starting:
             return True
+        if self.enough(node):
+            return None if any(self._can_come(place) for place in self._owed(node)) else True
         empty = [place for place in self._inner(node) if place not in self.mesh.pending]
         open_edges = self.mesh.open.get(node, 0)
         if not isinstance(join, AtLeast):
@@ -177,10 +182,16 @@ class Tokens:
                 return None
             return None if self._blockers(node, empty) else True
         have = self.mesh.held.get(node, 0)
-        if have >= join.at_least:
-            return True
         coming = open_edges + sum(1 for place in empty if self._can_come(place))
         return None if have + coming >= join.at_least else False
+
+    def enough(self, node: str) -> bool:
+        """Whether a join that does not wait for all holds the tokens that it waits for."""
+        join = self.net.joins[node]
+        return join != "all" and self.mesh.held.get(node, 0) >= (join.at_least if isinstance(join, AtLeast) else 1)
+
+    def _owed(self, node: str) -> list[int]:
+        return [place for place in self.net.into[node] if place in self.mesh.absorbed]
 
     def ring(self) -> str | None:
         """The first node of a group that waits for nobody but itself."""
@@ -193,11 +204,13 @@ class Tokens:
         waiting = [node for node in self.net.components[component] if self._waits(node)]
         waits_for: dict[str, set[str]] = {}
         for node in waiting:
-            if node in self.mesh.open:
-                waits_for[node] = {_OTHERS}
-                continue
-            empty = [place for place in self._inner(node) if place not in self.mesh.pending]
-            waits_for[node] = self._blockers(node, empty, all_of_them=True)
+            if self.enough(node):
+                awaited = self._owed(node)
+                others = not all(self._inside(place) for place in awaited)
+            else:
+                awaited = [place for place in self._inner(node) if place not in self.mesh.pending]
+                others = node in self.mesh.open
+            waits_for[node] = {_OTHERS} if others else self._blockers(node, awaited, all_of_them=True)
         around = {node: _closure(node, waits_for) for node in waiting}
         for node in waiting:
             if _OTHERS not in around[node] and all(node in around[other] for other in around[node]):
@@ -249,10 +262,13 @@ class Tokens:
         return edge.source != edge.target and bool(self._blockers(edge.target, [place]))
 
     def owe(self, node: str) -> None:
-        """A join that does not wait for all lets the others' tokens come to nothing, once each."""
+        """A join that does not wait for all lets the others' tokens come to nothing, once each, and is blocked until
+        then. What it was owed before is forgotten: it cannot come any more, or comes only after this visit.
+        """
         for place in self.net.into[node]:
+            self.mesh.absorbed.pop(place, None)
             if place not in self.mesh.pending and self._can_come(place):
-                _count(self.mesh.absorbed, place, 1)
+                self.mesh.absorbed[place] = 1
 
     def _forget_debts(self, component: int) -> None:
         for place in list(self.mesh.absorbed):

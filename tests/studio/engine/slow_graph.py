@@ -87,7 +87,7 @@ class SlowGraph:
             ring = None if moved else self._ring()
             if ring is not None:
                 moved = True
-                self._move(ring, runs=self._joins[ring] == "all")
+                self._move(ring, runs=self._joins[ring] == "all" or self._enough(ring))
                 if self.failed:
                     return
         self._skip_unreachable()
@@ -100,8 +100,7 @@ class SlowGraph:
             return
         if runs and self._joins[node] != "all":
             for place in self._into(node):
-                if not self._pending.get(place) and self._can_come(node, place):
-                    self._absorbed[place] = self._absorbed.get(place, 0) + 1
+                self._absorbed[place] = int(not self._pending.get(place) and self._can_come(node, place))
         for place in self._into(node):
             if self._pending.get(place):
                 self._pending[place] -= 1
@@ -159,21 +158,33 @@ class SlowGraph:
 
     def _goes(self, node: str) -> bool | None:
         join = self._joins[node]
-        if node in self._starting or join == "any":
+        if node in self._starting:
             return True
+        if self._enough(node):
+            return None if self._blockers(node, self._owed(node)) else True
         empty = self._empty(node)
         if not isinstance(join, AtLeast):
             return None if self._blockers(node, empty) else True
         have = len(self._into(node)) - len(empty)
-        if have >= join.at_least:
-            return True
         coming = sum(1 for place in empty if self._can_come(node, place))
         return None if have + coming >= join.at_least else False
+
+    def _enough(self, node: str) -> bool:
+        """Whether a join that does not wait for all holds the tokens that it waits for."""
+        join = self._joins[node]
+        have = len(self._into(node)) - len(self._empty(node))
+        return join != "all" and have >= (join.at_least if isinstance(join, AtLeast) else 1)
+
+    def _owed(self, node: str) -> list[int]:
+        return [place for place in self._into(node) if self._absorbed.get(place)]
+
+    def _awaited(self, node: str) -> list[int]:
+        return self._owed(node) if self._enough(node) else self._empty(node)
 
     def _ring(self) -> str | None:
         """The first node of a group that waits for nobody but itself."""
         waiting = self._waiting()
-        waits_for = {node: self._blockers(node, self._empty(node)) for node in waiting}
+        waits_for = {node: self._blockers(node, self._awaited(node)) for node in waiting}
         closures = {node: self._closure(node, waits_for) for node in waiting}
         for node in waiting:
             around = closures[node]

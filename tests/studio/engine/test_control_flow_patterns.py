@@ -121,6 +121,22 @@ class TestAdvancedBranching:
         assert cancelled(run) == []
         assert succeeded(run)
 
+    @pytest.mark.parametrize("last", ["done", "nothing"])
+    def test_wcp_28_blocking_discriminator(self, last: str) -> None:
+        run = run_pattern(28)
+        answer(run, "g/open")
+        answer(run, "g/smoke", "more")
+        answer(run, "g/alarm")
+        answer(run, "g/smoke@1", "more")
+        answer(run, "g/smoke@2")
+        assert run.waiting() == ["g/heat"]
+        answer(run, "g/heat", last)
+        assert run.waiting() == ["g/alarm@1"]
+        answer(run, "g/alarm@1")
+        assert run.waiting() == ["g/alarm@2"]
+        answer(run, "g/alarm@2")
+        assert succeeded(run)
+
     def test_wcp_29_cancelling_discriminator(self) -> None:
         run = run_pattern(29)
         answer(run, "first/b")
@@ -143,6 +159,23 @@ class TestAdvancedBranching:
         assert run.waiting() == ["g/y"]
         answer(run, "g/y")
         assert visits(run, "g/go_on") == 1
+        assert succeeded(run)
+
+    @pytest.mark.parametrize("last", ["done", "nothing"])
+    def test_wcp_31_blocking_partial_join(self, last: str) -> None:
+        run = run_pattern(31)
+        answer(run, "g/send")
+        answer(run, "g/x", "more")
+        assert visits(run, "g/decide") == 0
+        answer(run, "g/y", "more")
+        answer(run, "g/decide")
+        answer(run, "g/x@1")
+        answer(run, "g/y@1")
+        assert run.waiting() == ["g/z"]
+        answer(run, "g/z", last)
+        assert run.waiting() == ["g/decide@1"]
+        answer(run, "g/decide@1")
+        assert visits(run, "g/decide") == 2
         assert succeeded(run)
 
     def test_wcp_32_cancelling_partial_join(self) -> None:

@@ -119,6 +119,84 @@ class TestGraph:
         assert kind in [error.type for error in check_workflow(definition)]
 
 
+class TestBlockedJoin:
+    """`x` did not wait for all, and holds enough for its next visit."""
+
+    MORE = "${{ steps.a.output == 'more' }}"
+
+    def test_what_came_too_early_on_the_other_edges_is_owed_anew(self) -> None:
+        more = "${{ steps.b.output == 'more' }}"
+        run = graph(
+            [ask("s"), ask("a"), ask("b"), ask("x", join="any")],
+            *[edge("s", "a"), edge("s", "b"), edge("a", "a", self.MORE), edge("b", "b", more)],
+            *[edge("a", "x"), edge("b", "x")],
+            start="s",
+        )
+        answer(run, "g/s")
+        answer(run, "g/a", "more")
+        answer(run, "g/a@1")
+        answer(run, "g/b", "more")
+        assert run.waiting() == ["g/x", "g/b@1"]
+        answer(run, "g/x")
+        assert run.waiting() == ["g/b@1", "g/x@1"]
+        answer(run, "g/b@1")
+        answer(run, "g/x@1")
+        assert [end.status for end in run.ends] == ["succeeded"]
+        assert "g/x@2" not in run.started()
+
+    @pytest.mark.parametrize("others", ["stopped", "skipped"])
+    def test_an_edge_that_nothing_can_come_along_any_more_opens_it(self, others: str) -> None:
+        run = graph(
+            [ask("s"), ask("a"), ask("b"), ask("c", when=others != "skipped"), ask("x", join={"at_least": 1})],
+            *[edge("s", "a"), edge("s", "b"), edge("a", "a", self.MORE), edge("a", "x")],
+            *[edge("b", "c", None if others == "skipped" else "${{ false }}"), edge("c", "x")],
+            start="s",
+        )
+        answer(run, "g/s")
+        answer(run, "g/a", "more")
+        answer(run, "g/x")
+        answer(run, "g/a@1")
+        assert run.waiting() == ["g/b"]
+        answer(run, "g/b")
+        assert run.waiting() == ["g/x@1"]
+
+    @pytest.mark.parametrize(("nodes", "then"), [("saxy", ["g/x@1"]), ("sayx", ["g/y"])])
+    def test_of_nodes_that_wait_only_for_each_other_the_first_runs(self, nodes: str, then: list[str]) -> None:
+        run = graph(
+            [ask(node, join="any" if node == "x" else "all") for node in nodes],
+            *[edge("s", "a"), edge("s", "y"), edge("a", "a", self.MORE), edge("a", "x")],
+            *[edge("x", "y", "${{ steps.x.output == 'go' }}"), edge("y", "x")],
+            start="s",
+        )
+        answer(run, "g/s")
+        answer(run, "g/a", "more")
+        answer(run, "g/x")
+        answer(run, "g/a@1")
+        assert run.waiting() == then
+        answer(run, then[0])
+        (last,) = run.waiting()
+        answer(run, last)
+        assert {then[0], last} == {"g/x@1", "g/y"}
+        assert [end.status for end in run.ends] == ["succeeded"]
+
+    def test_what_it_was_owed_is_forgotten_when_it_runs_as_the_first_of_a_ring(self) -> None:
+        run = graph(
+            [ask("s"), ask("a"), ask("x", join="any"), ask("y")],
+            *[edge("s", "a"), edge("s", "y"), edge("a", "a", self.MORE), edge("a", "x")],
+            *[edge("x", "y", "${{ false }}"), edge("y", "x"), edge("y", "y", "${{ steps.y.output == 'more' }}")],
+            start="s",
+        )
+        answer(run, "g/s")
+        answer(run, "g/a", "more")
+        answer(run, "g/x")
+        answer(run, "g/a@1")
+        answer(run, "g/x@1")
+        answer(run, "g/y", "more")
+        assert run.waiting() == ["g/y@1"]
+        answer(run, "g/y@1")
+        assert run.waiting() == ["g/x@2"]
+
+
 TEAM: JsonObject = {
     "manager": {},
     "workers": [{"name": "reader", "agent": {}}, {"name": "writer", "agent": {}}],

@@ -145,7 +145,7 @@ class TestParallel:
     def test_a_value_that_is_no_list_is_refused(self) -> None:
         run = run_of(each("${{ input }}"), value="text")
         assert run.ends[0].error is not None
-        assert "must give a list, not str" in run.ends[0].error.message
+        assert "must give a list, not text" in run.ends[0].error.message
 
 
 class TestConditional:
@@ -166,6 +166,12 @@ class TestConditional:
         assert run.ends[0].output == chosen
         assert list(run.state.steps) == ["triage", f"triage/{chosen}"]
         assert ("edge.taken", "triage") in run.events()
+
+    @pytest.mark.parametrize(("value", "word"), [(1, "a number"), ({}, "an object"), (None, "null")])
+    def test_a_condition_that_is_no_answer_is_refused(self, value: Json, word: str) -> None:
+        run = run_of(ask("one", when="${{ input }}"), value=value)
+        assert run.ends[0].error is not None
+        assert run.ends[0].error.message.endswith(f"`when` must give true or false, not {word}")
 
     def test_nothing_runs_without_a_true_case_and_else(self) -> None:
         block: Any = self.STEP["conditional"]

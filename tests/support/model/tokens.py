@@ -9,7 +9,8 @@ from studio.contracts.steps import Edge, Step
 class Tokens:
     """Tokens on the edges of a graph. Only the nodes that run and the start nodes make new ones.
 
-    A node waits for an edge without a token as long as one could still be put there if the node itself did not run.
+    A node waits for an edge without a token as long as one could still be put there if the node itself did not run. One
+    that went on without waiting for all is closed until each of the others has come, or is not going to.
     """
 
     def __init__(self, nodes: Sequence[Step], edges: Sequence[Edge], starting: Iterable[str]) -> None:
@@ -20,12 +21,12 @@ class Tokens:
         """Once for each visit under way."""
         self._on = [0] * len(edges)
         self._turns: list[Step] = []
-        self._late = [0] * len(edges)
-        """Tokens to come that an earlier visit of the target did not wait for."""
+        self._late = [False] * len(edges)
+        """Tokens to come that the visit of the target before did not wait for."""
 
     def put(self, edge: int) -> None:
         if self._late[edge]:
-            self._late[edge] -= 1
+            self._late[edge] = False
         else:
             self._on[edge] += 1
 
@@ -52,14 +53,15 @@ class Tokens:
                 continue
             circle = _closure(node.id, waiting)
             if not circle & set(self.running) and all(node.id in _closure(other, waiting) for other in circle):
-                if node.join == "all":
+                if node.join == "all" or self._has_enough(node):
                     return self._take(node)
                 self._drop(node)
                 return self.next()
         return None
 
     def _waits_for(self, node: Step) -> set[str]:
-        sources = {self._edges[edge].source for edge in self._missing(node)}
+        awaited = self._closed_by(node) if self._has_enough(node) else self._missing(node)
+        sources = {self._edges[edge].source for edge in awaited}
         return {other for other in self._active() if other != node.id and sources & self._from([other], node.id)}
 
     def _drop(self, node: Step) -> None:
@@ -72,7 +74,7 @@ class Tokens:
             into, missing = self._into(node), self._missing(node)
             for edge in into:
                 if self._late[edge] and not self._comes(edge, node):
-                    self._late[edge] = 0
+                    self._late[edge] = False
             if isinstance(node.join, AtLeast):
                 have = [edge for edge in into if self._on[edge]]
                 if have and node.id not in self.running and len(have) + len(missing) < node.join.at_least:
@@ -107,22 +109,31 @@ class Tokens:
         return found
 
     def _ready(self, node: Step, missing: Sequence[int]) -> bool:
+        if node.join == "all":
+            return not missing and any(self._on[edge] for edge in self._into(node))
+        return self._has_enough(node) and not self._closed_by(node)
+
+    def _has_enough(self, node: Step) -> bool:
         have = sum(1 for edge in self._into(node) if self._on[edge])
         match node.join:
             case "any":
                 return have > 0
             case "all":
-                return have > 0 and not missing
+                return False
             case join:
                 return have >= join.at_least
+
+    def _closed_by(self, node: Step) -> list[int]:
+        """The edges whose tokens the visit before left behind and that still come."""
+        return [edge for edge in self._into(node) if self._late[edge] and self._comes(edge, node)]
 
     def _take(self, node: Step) -> str:
         self.starting.discard(node.id)
         late = [] if node.join == "all" else self._missing(node)
         for edge in self._into(node):
             self._on[edge] -= bool(self._on[edge])
-        for edge in late:
-            self._late[edge] += 1
+        for edge in self._into(node):
+            self._late[edge] = edge in late
         self.running.append(node.id)
         return node.id
 
