@@ -20,7 +20,7 @@ from llm_service import app as llm_app
 from llm_service.settings import LlmSettings, UpstreamConfig
 from studio.contracts.agents import AgentSpec
 from studio.contracts.base import Json, JsonObject, utc_now
-from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, parse_workflow
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, ResolvedWorkflow, parse_workflow
 from studio.contracts.events import RunEvent
 from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
 from studio.contracts.runs import Run, RunContext, RunRequest
@@ -57,14 +57,20 @@ class Engine:
         given: Json = None,
         *,
         agents: dict[str, JsonObject] | None = None,
+        workflows: dict[str, JsonObject] | None = None,
         **fields: Json,
     ) -> WorkflowHandle[SequentialWorkflow, Any]:
+        """`workflows` are those that steps run as children: the fields of each beside its name."""
         document = {"name": "test", "pattern": "sequential", "steps": list(steps), **fields}
         definition = ResolvedDefinition(
             workflow=parse_workflow(document),
             agents={
                 name: ResolvedAgent(name=name, version=1, spec=AgentSpec.model_validate(spec))
                 for name, spec in (agents or {}).items()
+            },
+            workflows={
+                name: ResolvedWorkflow(name=name, version=1, workflow=parse_workflow({"name": name, **fields}))
+                for name, fields in (workflows or {}).items()
             },
         )
         context = RunContext(

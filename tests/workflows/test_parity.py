@@ -10,11 +10,12 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import ResolvedDefinition, parse_workflow
+from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow, parse_workflow
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import Run, RunEnd
 from studio.engine.memory_driver import MemoryDriver, MemoryRun
 from studio.engine.state import CancelRequested, RunFacts
+from tests.support.child_scripts import CHILDREN, FAILING_CHILDREN, HELD_CHILD, LOST_RACE, RECURSION
 from tests.support.databases import sqlite_database
 from tests.support.parity_scripts import (
     CHOICES,
@@ -43,7 +44,7 @@ async def on_temporal(engine: Engine, script: Script, *, cancelled: bool = False
     """Cancelled, if it is, while its first call is under way."""
     for path, text in script.says.items():
         engine.upstream.when(text, *(answer.upstream() for answer in script.answers[path]))
-    handle = await engine.start(script.steps, script.given, **script.fields)
+    handle = await engine.start(script.steps, script.given, workflows=dict(script.workflows), **script.fields)
     if cancelled:
         await engine.upstream.wait_for_calls(1)
         await handle.cancel()
@@ -54,7 +55,11 @@ async def on_temporal(engine: Engine, script: Script, *, cancelled: bool = False
 
 def in_memory(script: Script, *, cancelled: bool = False) -> MemoryRun:
     document = {"name": "test", "pattern": "sequential", "steps": script.steps, **script.fields}
-    definition = ResolvedDefinition(workflow=parse_workflow(document))
+    children = {
+        name: ResolvedWorkflow(name=name, version=1, workflow=parse_workflow({"name": name, **fields}))
+        for name, fields in script.workflows.items()
+    }
+    definition = ResolvedDefinition(workflow=parse_workflow(document), workflows=children)
     replies = ScriptedReplies({path: [one.memory() for one in found] for path, found in script.answers.items()})
     driver = MemoryDriver(
         definition, RunFacts(id="run_1"), script.given, replies=replies, prompts=NoPrompts(), start=START
@@ -126,13 +131,20 @@ class TestParity:
             pytest.param(FAILURES, id="failures, timeouts, compensation and finally"),
             pytest.param(LIMITED, id="limits"),
             pytest.param(LATE, id="a call that the step's timeout ends"),
+            pytest.param(CHILDREN, id="child workflows in a map"),
+            pytest.param(FAILING_CHILDREN, id="child workflows that fail, are tried again, limited and late"),
+            pytest.param(RECURSION, id="workflows that run themselves"),
+            pytest.param(LOST_RACE, id="a child workflow that lost a race"),
         ],
     )
     async def test_steps_output_and_events_are_the_same(self, engine: Engine, script: Script) -> None:
         run, events = await on_temporal(engine, script)
         assert_same(script, in_memory(script), run, events)
 
-    async def test_a_cancelled_run_is_the_same(self, engine: Engine) -> None:
-        run, events = await on_temporal(engine, HELD, cancelled=True)
+    @pytest.mark.parametrize(
+        "script", [pytest.param(HELD, id="a run"), pytest.param(HELD_CHILD, id="a child workflow that cleans up")]
+    )
+    async def test_what_is_cancelled_is_the_same(self, engine: Engine, script: Script) -> None:
+        run, events = await on_temporal(engine, script, cancelled=True)
         assert run.status == "cancelled"
-        assert_same(HELD, in_memory(HELD, cancelled=True), run, events)
+        assert_same(script, in_memory(script, cancelled=True), run, events)
