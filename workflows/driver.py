@@ -43,6 +43,7 @@ from workflows import calls
 from workflows.agent_loop import run_agent
 from workflows.carried import Carried
 from workflows.details import details_of
+from workflows.names import PAUSE
 from workflows.outbox import Outbox
 from workflows.outcomes import agent_ended, child_ended
 from workflows.requests import register_handlers
@@ -277,6 +278,9 @@ class Driver:
         request = self._request.model_copy(update={"parent": place, "input": command.input})
         handle = await calls.start_child(request, definition_of(child, self._definition), child)
         self._children[command.path] = handle
+        paused = self._state.paused
+        if paused is not None and paused.reason == "requested":  # meanwhile, when there was no child yet to be told
+            await handle.signal(PAUSE)
         return ChildResult.model_validate(await handle)
 
     # The end

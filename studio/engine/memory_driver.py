@@ -4,7 +4,7 @@ The same definition, replies and start give the same run every time, with the st
 Temporal driver (`workflows/driver.py`) gives.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -14,9 +14,20 @@ from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunEnd
 from studio.engine.memory_calls import Prompts, Replies
 from studio.engine.memory_clock import VirtualClock
+from studio.engine.memory_people import Nobody, People, awaited
 from studio.engine.memory_workflow import MemoryWorkflow, World
 from studio.engine.plan import compile_plan
-from studio.engine.state import CoreEvent, EndRun, RunFacts, RunState, progress_of
+from studio.engine.state import (
+    ApprovalDecided,
+    EndRun,
+    PauseRequested,
+    Request,
+    ResumeRequested,
+    RunFacts,
+    RunState,
+    SignalReceived,
+    progress_of,
+)
 
 
 class RunStalled(Exception):
@@ -43,25 +54,43 @@ class MemoryDriver:
         replies: Replies,
         prompts: Prompts,
         start: datetime,
+        people: People | None = None,
     ) -> None:
+        """Without `people` nobody decides an approval, unless that is added."""
         self._start = start
         self._clock = VirtualClock(start)
-        self._world = World(self._clock, replies, prompts)
+        self._world = World(self._clock, replies, prompts, people or Nobody())
         plan = compile_plan(definition.workflow, definition.agents)
         self._run = MemoryWorkflow(self._world, definition, plan, RunState(run=facts, input=given), self._over)
         self._end: RunEnd | None = None
 
-    def add(self, event: CoreEvent) -> None:
-        """Something from outside, at its `at`: a `CancelRequested`, say."""
-        self._clock.later(event.at, partial(self._run.feed, event))
+    def add(self, request: Request) -> None:
+        """Something from outside, at its `at`. Paths are the run's."""
+        self._clock.later(request.at, partial(self._hear, request))
 
     def run(self) -> MemoryRun:
-        """Carry the run to its end. Raises `RunStalled`, and whatever the replies raise."""
+        """Carry the run to its end. Raises `RunStalled`, and whatever the replies or the people raise."""
         self._run.start()
         while self._end is None:
             if not self._clock.advance():
-                raise RunStalled("The run waits for something that nothing will bring.")
+                waits = "; ".join(awaited((one.path, one.state) for one in self._run.all()))
+                raise RunStalled(f"The run waits for what nothing will bring: {waits}")
         return MemoryRun(self._end, self._world.events)
+
+    def _hear(self, request: Request) -> None:
+        """The workflows that hear it are those that the API would tell."""
+        match request:
+            case PauseRequested() | ResumeRequested():
+                for workflow in list(self._run.all()):
+                    workflow.feed(request)
+            case SignalReceived():
+                (self._run.listener(request.name) or self._run).feed(request)
+            case ApprovalDecided():
+                around = [one for one in self._run.all() if not one.path or request.path.startswith(f"{one.path}/")]
+                target = max(around, key=lambda one: len(one.path))
+                target.feed(replace(request, path=request.path[len(target.path) :].removeprefix("/")))
+            case _:
+                self._run.feed(request)
 
     def _over(self, end: EndRun, state: RunState) -> None:
         self._end = RunEnd(

@@ -1,6 +1,6 @@
 """One workflow on the pure core in virtual time: the run itself, or a child workflow of a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -19,14 +19,17 @@ from studio.engine.children import (
 )
 from studio.engine.memory_calls import AgentCall, ModelReply, Prompts, Replies
 from studio.engine.memory_clock import Due, VirtualClock
+from studio.engine.memory_people import People, waits_for_signal
 from studio.engine.plan import Plan, compile_plan
 from studio.engine.scheduler import advance
 from studio.engine.state import (
+    ApprovalDecided,
     CancelRequested,
     CancelStep,
     CancelTimer,
     CoreEvent,
     EndRun,
+    PauseRequested,
     Publish,
     RunAgent,
     RunChild,
@@ -48,6 +51,7 @@ class World:
     clock: VirtualClock
     replies: Replies
     prompts: Prompts
+    people: People
     events: list[NewEvent] = field(default_factory=list[NewEvent])
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     """Of child workflows, by the reference that a step uses."""
@@ -82,6 +86,30 @@ class MemoryWorkflow:
         self._stopping: set[str] = set()
         """Steps whose child workflow was told to stop."""
         self._timers: dict[str, Due] = {}
+        self._decisions: dict[str, Due] = {}
+        """What people will say, by the step that waits for it."""
+
+    @property
+    def path(self) -> str:
+        """The step that it carries out, as the run names it; empty for the run itself."""
+        return self._path
+
+    def all(self) -> "Iterator[MemoryWorkflow]":
+        """It and the child workflows inside it that are under way, in the order of their steps."""
+        yield self
+        for path in self.state.steps:
+            if path in self._children:
+                yield from self._children[path].all()
+
+    def listener(self, signal: str) -> "MemoryWorkflow | None":
+        """The workflow of which a step waits for the signal: the first in the order of the run's steps."""
+        for path, step in self.state.steps.items():
+            if waits_for_signal(step, signal):
+                return self
+            found = self._children[path].listener(signal) if path in self._children else None
+            if found is not None:
+                return found
+        return None
 
     def start(self) -> None:
         self.feed(RunStarted(self._clock.now))
@@ -107,6 +135,8 @@ class MemoryWorkflow:
                     self._clock.later(now, partial(self.feed, Ticked(now)))
                 case Publish():
                     self._tell(command.event)
+                    if command.event.type == "step.waiting" and command.event.data["for"] == "approval":
+                        self._ask_people(command.event)
                 case EndRun():
                     self._over(command, self.state)
                 case _:
@@ -130,6 +160,16 @@ class MemoryWorkflow:
             return
         self._calls.pop(path).dropped = True
         self._clock.later(now, partial(self.feed, StepCancelled(now, path)))
+
+    def _ask_people(self, asked: NewEvent) -> None:
+        path = asked.step_id or ""
+        earlier = self._decisions.pop(path, None)
+        if earlier is not None:
+            earlier.dropped = True  # it was about what the step asked in an earlier attempt
+        given = self._world.people.decide(full_path(self._path, path), asked.data)
+        if given is not None:
+            decided = ApprovalDecided(self._clock.now + given.after, path, given.decision)
+            self._decisions[path] = self._clock.later(decided.at, partial(self.feed, decided))
 
     # Agents
 
@@ -203,6 +243,9 @@ class MemoryWorkflow:
         )
         self._children[path] = child
         child.start()
+        paused = self.state.paused
+        if paused is not None and paused.reason == "requested":  # meanwhile, when there was no child yet to be told
+            child.feed(PauseRequested(self._clock.now))
 
     def _child_ended(self, path: str, end: EndRun, state: RunState) -> None:
         # Not at once: what the child still has to tell comes before what its end leads to.
