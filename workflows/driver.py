@@ -13,7 +13,7 @@ from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
 from studio.engine.answers import output_of
-from studio.engine.children import child_of, definition_of
+from studio.engine.children import child_of, child_result, child_succeeded, definition_of
 from studio.engine.plan import compile_plan
 from studio.engine.scheduler import advance
 from studio.engine.state import (
@@ -44,8 +44,9 @@ from workflows import calls
 from workflows.agent_loop import run_agent
 from workflows.carried import Carried
 from workflows.details import details_of
+from workflows.names import PAUSE
 from workflows.outbox import Outbox
-from workflows.outcomes import agent_ended, child_ended, child_succeeded
+from workflows.outcomes import agent_ended, child_ended
 from workflows.requests import register_handlers
 
 MAX_CALLS = 500
@@ -316,6 +317,9 @@ class Driver:
         request = self._request.model_copy(update={"parent": place, "input": command.input})
         handle = await calls.start_child(request, definition_of(child, self._definition), child)
         self._children[command.path] = handle
+        paused = self._state.paused
+        if paused is not None and paused.reason == "requested":  # meanwhile, when there was no child yet to be told
+            await handle.signal(PAUSE)
         return ChildResult.model_validate(await handle)
 
     # The end
@@ -361,14 +365,7 @@ class Driver:
 
     def _close_child(self, end: EndRun) -> Json:
         """A cancelled child, too, ends with a failure: what it did and used must reach the run."""
-        result = ChildResult(
-            output=end.output,
-            error=end.error,
-            steps=list(self._state.steps.values()),
-            usage=self._state.usage,
-            cost_usd=self._state.cost_usd,
-            events=self._outbox.rest(),
-        )
+        result = child_result(end, self._state, self._outbox.rest())
         if end.error is None:
             return result.model_dump(mode="json")
         raise ApplicationError(end.error.message, result, type=end.error.type, non_retryable=True)

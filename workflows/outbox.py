@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from studio.contracts.events import NewEvent
+from studio.engine.children import full_path, told
 
 _URGENT = {"step.waiting", "run.paused", "run.resumed"}
 
@@ -23,18 +24,13 @@ class Outbox:
         self._starting.update(starting)
 
     def put(self, event: NewEvent) -> None:
-        if not self._path:
-            self._events.append(event)
-            return
-        if event.type.startswith("run.") and event.type not in {"run.paused", "run.resumed"}:
-            return  # of the child alone: the parent tells of its step
-        self._events.append(event.model_copy(update={"step_id": self.full_path(event.step_id or "")}))
+        shown = told(event, self._path)
+        if shown is not None:
+            self._events.append(shown)
 
     def full_path(self, path: str) -> str:
         """A path of this workflow as the root run names it."""
-        if not self._path:
-            return path
-        return f"{self._path}/{path}" if path else self._path
+        return full_path(self._path, path)
 
     def await_start(self, path: str) -> None:
         self._starting.add(path)

@@ -15,10 +15,11 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 from studio.contracts.activities import FailureDetails
-from studio.contracts.runs import ChildResult, RunError, StepRun
+from studio.contracts.runs import ChildResult, RunError
 from studio.contracts.steps import ErrorType
 from studio.engine.answers import call_timeout
-from studio.engine.state import StepCancelled, StepEnded, StepFailed, StepSucceeded
+from studio.engine.children import child_failed
+from studio.engine.state import StepCancelled, StepEnded, StepFailed
 
 
 def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:
@@ -47,21 +48,12 @@ def _failed(at: datetime, path: str, error: RunError, details: Sequence[Any]) ->
     return StepFailed(at, path, error.model_copy(update={"step_id": path}), used.attempt, used.usage, used.cost_usd)
 
 
-def child_succeeded(result: ChildResult, path: str, at: datetime) -> StepSucceeded:
-    return StepSucceeded(at, path, result.output, 1, result.usage, result.cost_usd, _inner(result, path))
-
-
 def child_ended(error: BaseException, path: str, at: datetime, *, cancelled: bool) -> tuple[StepEnded, ChildResult]:
     """`cancelled` says whether this workflow asked the child to stop. The result says what the child did until then."""
     cause = error.cause if isinstance(error, ChildWorkflowError) else error
     result = _result(cause)
-    inner = _inner(result, path)
-    if cancelled and (is_cancelled_exception(error) or (result.error is not None and result.error.type == "cancelled")):
-        return StepCancelled(at, path, result.usage, result.cost_usd, inner), result
     failure = result.error or _child_error(cause, error)
-    step_id = f"{path}/{failure.step_id}" if failure.step_id else path
-    failure = failure.model_copy(update={"step_id": step_id})
-    return StepFailed(at, path, failure, 1, result.usage, result.cost_usd, inner), result
+    return child_failed(result, failure, path, at, stopped=cancelled), result
 
 
 def _child_error(cause: BaseException | None, error: BaseException) -> RunError:
@@ -82,7 +74,3 @@ def _result(cause: BaseException | None) -> ChildResult:
         return ChildResult.model_validate(details[0]) if details else ChildResult()
     except ValidationError:
         return ChildResult()
-
-
-def _inner(result: ChildResult, path: str) -> list[StepRun]:
-    return [step.model_copy(update={"id": f"{path}/{step.id}"}) for step in result.steps]

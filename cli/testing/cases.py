@@ -1,8 +1,8 @@
 """What a test file says: each document is one case."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -12,6 +12,7 @@ from studio.contracts.durations import Duration
 from studio.contracts.events import EventType
 from studio.contracts.runs import RunStatus, ShortText, StepStatus
 from studio.contracts.steps import ErrorType
+from studio.contracts.waits import SignalName
 from studio.documents import Document
 from studio.errors import FieldError
 from studio.web.problems import field_errors
@@ -57,6 +58,25 @@ class Reply(Contract):
                 "output: {…})"
             )
         return self
+
+
+class SentSignal(Contract):
+    name: SignalName
+    payload: Json = None
+    after: Duration = timedelta()
+    """When it comes, counted from the start in virtual time."""
+
+
+class GivenAnswer(Contract):
+    """What a person says to an approval."""
+
+    decision: Literal["approve", "reject"]
+    comment: str | None = None
+    edit: Json = None
+    """What the input is changed to, where the approval allows it."""
+    by: str = "test"
+    after: Duration = timedelta()
+    """How long the step waits for it, in virtual time."""
 
 
 class ExpectedError(Contract):
@@ -117,6 +137,11 @@ class Case(Contract):
     """By step path, in which `*` stands for any text: see `cli.testing.script`."""
     clock: Timestamp = CLOCK
     """When the run starts."""
+    signals: list[SentSignal] = []
+    decisions: dict[str, GivenAnswer] = {}
+    """By step path, in which `*` stands for any text: given each time such a step waits."""
+    pause_after: Duration | None = None
+    resume_after: Duration | None = None
     cancel_after: Duration | None = None
     expect: Expect = Expect()
 

@@ -9,9 +9,15 @@ from cli.files import FilesRejected, Place, SourceFile, Sources
 from prompt_service.prompts.rendering import CompiledPrompt, content_hash
 from studio.contracts.agents import AgentDefinition, AgentSpec, PromptRef
 from studio.contracts.base import JsonObject
-from studio.contracts.definitions import AnyWorkflow, ResolvedAgent, ResolvedDefinition, WorkflowDefinition
+from studio.contracts.definitions import (
+    AnyWorkflow,
+    ResolvedAgent,
+    ResolvedDefinition,
+    ResolvedWorkflow,
+    WorkflowDefinition,
+)
 from studio.contracts.prompts import DEFAULT_LABEL, PromptDocument, Rendered
-from studio.engine.checks import agent_references
+from studio.engine.checks import agent_references, workflow_references
 from studio.errors import FieldError
 from studio.templates import render_budget
 
@@ -60,20 +66,37 @@ class Library:
     files: Sequence[DefinitionFile]
 
     def resolve(self, own: DefinitionFile, workflow: AnyWorkflow) -> ResolvedDefinition:
-        """Raises `FilesRejected` when an agent is in none of the files."""
-        agents: dict[str, ResolvedAgent] = {}
+        """With all that it and its child workflows name. Raises `FilesRejected` for what is in none of the files."""
+        resolved = ResolvedDefinition(workflow=workflow, agents={}, workflows={})
         places: list[Place] = []
-        for loc, ref in agent_references(workflow):
-            spec = self._agent(own, workflow.project_id, ref)
-            if spec is None:
-                message, hint = f"no file holds the agent {ref!r}", "name its file, or their folder, too"
-                error = FieldError(loc=loc, msg=message, type="unknown_agent", hint=hint)
-                places.append(placed(own.source, own.workflows[workflow.name][0], error))
-            else:
-                agents[ref] = ResolvedAgent(name=ref, version=1, spec=spec)
+        pending = [(own, workflow)]
+        while pending:
+            file, holder = pending.pop()
+            index = file.workflows[holder.name][0]
+            for loc, ref in agent_references(holder):
+                spec = self._agent(file, holder.project_id, ref)
+                if spec is None:
+                    places.append(placed(file.source, index, _missing("agent", ref, loc)))
+                else:
+                    resolved.agents.setdefault(ref, ResolvedAgent(name=ref, version=1, spec=spec))
+            for loc, ref in workflow_references(holder):
+                found = self._workflow(file, holder.project_id, ref)
+                if found is None:
+                    places.append(placed(file.source, index, _missing("workflow", ref, loc)))
+                elif ref not in resolved.workflows:
+                    resolved.workflows[ref] = ResolvedWorkflow(name=ref, version=1, workflow=found[1])
+                    pending.append(found)
         if places:
             raise FilesRejected(places)
-        return ResolvedDefinition(workflow=workflow, agents=agents)
+        return resolved
+
+    def _workflow(self, own: DefinitionFile, project_id: str, name: str) -> tuple[DefinitionFile, AnyWorkflow] | None:
+        """With the file that holds it."""
+        for file in (own, *self.files):
+            found = file.workflows.get(name)
+            if found is not None and found[1].project_id == project_id:
+                return file, found[1]
+        return None
 
     def _agent(self, own: DefinitionFile, project_id: str, name: str) -> AgentSpec | None:
         for file in (own, *self.files):
@@ -86,6 +109,11 @@ class Library:
     def prompts(self, own: DefinitionFile, project_id: str) -> "FilePrompts":
         found = [prompt for file in (own, *self.files) for prompt in file.prompts]
         return FilePrompts([prompt for prompt in found if prompt.project_id == project_id])
+
+
+def _missing(kind: str, ref: str, loc: list[str | int]) -> FieldError:
+    hint = "name its file, or their folder, too"
+    return FieldError(loc=loc, msg=f"no file holds the {kind} {ref!r}", type=f"unknown_{kind}", hint=hint)
 
 
 class FilePrompts:

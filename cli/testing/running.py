@@ -8,13 +8,14 @@ from cli.files import FilesRejected, Place, SourceFile
 from cli.testing.cases import Case, read_case
 from cli.testing.checking import Failure, check
 from cli.testing.definitions import DefinitionFile, Library, placed
+from cli.testing.outside import Answers, DecisionRefused, read_answers, requests_of
+from cli.testing.places import Places
 from cli.testing.script import NoReply, Script, read_script
 from studio.contracts.base import Contract, JsonObject
 from studio.contracts.definitions import AnyWorkflow, ResolvedDefinition
 from studio.contracts.runs import RunStatus
-from studio.engine.memory_driver import MemoryDriver
-from studio.engine.plan import compile_plan
-from studio.engine.state import CancelRequested, RunFacts
+from studio.engine.memory_driver import MemoryDriver, RunStalled
+from studio.engine.state import RunFacts
 from studio.errors import FieldError
 from studio.json_schema import check_value
 
@@ -48,6 +49,7 @@ class ReadyCase:
     case: Case
     definition: ResolvedDefinition
     script: Script
+    answers: Answers
     own: DefinitionFile
 
 
@@ -77,10 +79,11 @@ def _prepare(suite: Suite, case: Case, library: Library, names: set[str]) -> Rea
     if isinstance(workflow, FieldError):
         return [workflow]
     definition = library.resolve(suite.definitions, workflow)
-    script = read_script(case.replies, compile_plan(workflow, definition.agents))
-    if isinstance(script, list):
-        return script
-    return ReadyCase(suite.source.name, case, definition, script, suite.definitions)
+    places = Places(definition)
+    script, answers = read_script(case.replies, places), read_answers(case, places)
+    if isinstance(script, Script) and isinstance(answers, Answers):
+        return ReadyCase(suite.source.name, case, definition, script, answers, suite.definitions)
+    return [error for found in (script, answers) if isinstance(found, list) for error in found]
 
 
 def _workflow(suite: Suite, case: Case) -> AnyWorkflow | FieldError:
@@ -114,14 +117,20 @@ def run_case(ready: ReadyCase, library: Library) -> CaseResult:
         replies=ready.script,
         prompts=library.prompts(ready.own, workflow.project_id),
         start=case.clock,
+        people=ready.answers,
     )
-    if case.cancel_after is not None:
-        driver.add(CancelRequested(case.clock + case.cancel_after))
+    for request in requests_of(case):
+        driver.add(request)
     try:
         run = driver.run()
     except NoReply as missing:
         return _result(ready, [Failure(what="replies", message=f"{missing}")])
+    except DecisionRefused as refused:
+        return _result(ready, [Failure(what="decisions", message=f"{refused}")])
+    except RunStalled as stalled:
+        return _result(ready, [Failure(what="run", message=f"{stalled}")])
     failures = check(case, run)
+    failures += [Failure(what="decisions", message=left) for left in ready.answers.leftovers()]
     failures += [Failure(what="replies", message=left) for left in ready.script.leftovers()]
     duration_ms = round((run.end.ended_at - run.end.started_at).total_seconds() * 1000)
     return _result(ready, failures, status=run.end.status, duration_ms=duration_ms)

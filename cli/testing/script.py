@@ -4,8 +4,6 @@ A key is a step's path, in which `*` stands for any text. When several match a c
 reply alone answers every call, a list one call after the other.
 """
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,15 +13,13 @@ import orjson
 from pydantic import ValidationError
 
 from cli.testing.cases import Reply
+from cli.testing.places import PathKey, Places
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import RunError, RunUsage
 from studio.engine.memory_calls import ModelCall, ModelReply
-from studio.engine.plan import ROOT, Plan
 from studio.errors import FieldError
 from studio.web.problems import field_errors
 
-_PLACE = re.compile(r"[#@][^/\[]*|\[[^\]/]*\]")
-_COUNT = re.compile(r"-[^-/]*$")
 _SHOWN = 200
 
 
@@ -35,24 +31,14 @@ class NoReply(Exception):
 class _Answers:
     """What one key says."""
 
-    key: str
+    key: PathKey
     replies: list[Reply]
     endless: bool
     calls: int = 0
 
-    def __post_init__(self) -> None:
-        self._pattern = re.compile(".*".join(re.escape(part) for part in self.key.split("*")), re.DOTALL)
-
-    @property
-    def weight(self) -> int:
-        return len(self.key.replace("*", ""))
-
     @property
     def count(self) -> int:
         return sum(reply.times for reply in self.replies)
-
-    def matches(self, path: str) -> bool:
-        return self._pattern.fullmatch(path) is not None
 
     def next(self) -> Reply | None:
         self.calls += 1
@@ -70,30 +56,32 @@ class Script:
     """The model of one case."""
 
     def __init__(self, answers: Sequence[_Answers]) -> None:
-        self._answers = sorted(answers, key=lambda found: -found.weight)
+        self._answers = sorted(answers, key=lambda found: -found.key.weight)
         self._paths: list[str] = []
 
     def reply(self, call: ModelCall) -> ModelReply:
         """Raises `NoReply`."""
         self._paths.append(call.path)
-        found = next((answers for answers in self._answers if answers.matches(call.path)), None)
+        found = next((answers for answers in self._answers if answers.key.matches(call.path)), None)
         if found is None:
             raise NoReply(f"{call.path} asked the model and has no reply. It asked: {_asked(call)}")
         reply = found.next()
         if reply is None:
-            message = f"{call.path} asked the model (attempt {call.attempt}) once more than {found.key!r} has replies"
+            message = (
+                f"{call.path} asked the model (attempt {call.attempt}) once more than {found.key.text!r} has replies"
+            )
             raise NoReply(f"{message}, {found.count}. It asked: {_asked(call)}")
         return _model_reply(reply)
 
     def leftovers(self) -> list[str]:
         """What is left of the replies once the run is over."""
         found: list[str] = []
-        for answers in sorted(self._answers, key=lambda found: found.key):
+        for answers in sorted(self._answers, key=lambda found: found.key.text):
             if not answers.calls:
                 paths = ", ".join(dict.fromkeys(self._paths)) or "none"
-                found.append(f"{answers.key!r} answered no call. Calls came from: {paths}")
+                found.append(f"{answers.key.text!r} answered no call. Calls came from: {paths}")
             elif not answers.endless and answers.calls < answers.count:
-                found.append(f"{answers.key!r} has {answers.count} replies and {answers.calls} were asked for")
+                found.append(f"{answers.key.text!r} has {answers.count} replies and {answers.calls} were asked for")
         return found
 
 
@@ -116,14 +104,14 @@ def _model_reply(reply: Reply) -> ModelReply:
     return ModelReply(text, error, reply.after or timedelta(), usage, reply.cost_usd)
 
 
-def read_script(replies: Mapping[str, Json], plan: Plan) -> Script | list[FieldError]:
+def read_script(replies: Mapping[str, Json], places: Places) -> Script | list[FieldError]:
     """The script, or what is wrong with it; `loc` is relative to the case."""
     answers: list[_Answers] = []
     errors: list[FieldError] = []
-    callers = _callers(plan)
     for key, value in replies.items():
-        if not any(_Answers(_without_places(key), [], endless=True).matches(caller) for caller in callers):
-            errors.append(_unknown(key, callers))
+        unknown = places.unknown(key, "agent", "replies", "asks a model")
+        if unknown is not None:
+            errors.append(unknown)
         items = cast("list[Json]", value) if isinstance(value, list) else None
         read: list[Reply] = []
         for index, item in enumerate([value] if items is None else items):
@@ -135,7 +123,7 @@ def read_script(replies: Mapping[str, Json], plan: Plan) -> Script | list[FieldE
         if items is not None and not items:
             errors.append(FieldError(loc=["replies", key], msg="a list of replies holds one at least", type="empty"))
         endless = items is None and not any("times" in reply.model_fields_set for reply in read)
-        answers.append(_Answers(key, read, endless))
+        answers.append(_Answers(PathKey(key), read, endless))
     return errors or Script(answers)
 
 
@@ -146,34 +134,3 @@ def _read(value: Json) -> Reply:
     if isinstance(value, dict) and cast("JsonObject", value).keys() & Reply.model_fields.keys():
         return Reply.model_validate(value)
     return Reply(output=value)
-
-
-def _callers(plan: Plan) -> list[str]:
-    """The paths of all that asks a model, without rounds, items, visits and counts."""
-    return [_place(plan, node_id) for node_id, node in plan.nodes.items() if node.kind == "agent"]
-
-
-def _place(plan: Plan, node_id: str) -> str:
-    node = plan.nodes[node_id]
-    own = node_id[len(node.owner) + 1 :] if node_id.startswith(f"{node.owner}.") else node_id
-    # As the core names them: `router.choice`, `manager.round-1`, `worker.NAME-1`.
-    own = {"router": "router.choice", "manager": "manager.round"}.get(own, own)
-    return own if node.owner == ROOT else f"{_place(plan, node.owner)}/{own}"
-
-
-def _without_places(key: str) -> str:
-    segments = [_PLACE.sub("", segment) for segment in key.split("/")]
-    counted = [segment.startswith(("manager.", "worker.")) for segment in segments]
-    pairs = zip(segments, counted, strict=True)
-    return "/".join(_COUNT.sub("", segment) if has_count else segment for segment, has_count in pairs)
-
-
-def _unknown(key: str, callers: Sequence[str]) -> FieldError:
-    close = difflib.get_close_matches(_without_places(key), callers, 1)
-    known = f"steps that do are {', '.join(callers)}" if callers else "no step does"
-    return FieldError(
-        loc=["replies", key],
-        msg=f"{key!r} names no step that asks a model",
-        type="unknown_step",
-        hint=f"did you mean {close[0]!r}?" if close else known,
-    )

@@ -96,8 +96,9 @@ class AgentCall:
         else:
             self._messages = prompt_messages(rendered, spec.message, given)
 
-    def question(self) -> ModelCall:
-        return ModelCall(self.path, self._agent.name, self.attempt, self._command.input, self._messages)
+    def question(self, path: str) -> ModelCall:
+        """`path` is the step as the run names it."""
+        return ModelCall(path, self._agent.name, self.attempt, self._command.input, self._messages)
 
     def succeeded(self, at: datetime, reply: ModelReply) -> StepSucceeded:
         self._count(reply)

@@ -48,6 +48,8 @@ class Script:
     says: Mapping[str, str]
     given: Json = None
     fields: JsonObject = field(default_factory=dict[str, Any])
+    workflows: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    """Those that steps run as children: the fields of each beside its name."""
     counted: bool = True
     """Whether usage is compared."""
 

@@ -1,5 +1,6 @@
 """The same definition and the same replies on Temporal and in memory: the same steps, outputs and events."""
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,13 +10,16 @@ from typing import Any, cast
 import pytest
 from temporalio.client import WorkflowFailureError
 
+from api.runs.executions import Executions
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import ResolvedDefinition, parse_workflow
+from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow, parse_workflow
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import Run, RunEnd
 from studio.engine.memory_driver import MemoryDriver, MemoryRun
 from studio.engine.state import CancelRequested, RunFacts
+from tests.support.child_scripts import CHILDREN, FAILING_CHILDREN, HELD_CHILD, LOST_RACE, RECURSION
 from tests.support.databases import sqlite_database
+from tests.support.outside_scripts import APPROVALS, LIMIT_RAISED, PAUSED, PAUSED_CHILD, SIGNALS, Act, OutsideScript
 from tests.support.parity_scripts import (
     CHOICES,
     FAILURES,
@@ -39,28 +43,50 @@ def database_url(tmp_path: Path) -> str:
     return sqlite_database(tmp_path)
 
 
-async def on_temporal(engine: Engine, script: Script, *, cancelled: bool = False) -> tuple[Run, list[NewEvent]]:
+async def on_temporal(
+    engine: Engine, script: Script, *, cancelled: bool = False, acts: Sequence[Act] = ()
+) -> tuple[Run, list[NewEvent]]:
     """Cancelled, if it is, while its first call is under way."""
     for path, text in script.says.items():
         engine.upstream.when(text, *(answer.upstream() for answer in script.answers[path]))
-    handle = await engine.start(script.steps, script.given, **script.fields)
+    handle = await engine.start(script.steps, script.given, workflows=dict(script.workflows), **script.fields)
     if cancelled:
         await engine.upstream.wait_for_calls(1)
         await handle.cancel()
+    for act in acts:
+        await comes_to(engine, handle.id, *act.once)
+        await act.send(engine.client, handle.id)
     with contextlib.suppress(WorkflowFailureError):  # the run says how it failed
         await handle.result()
     return await engine.run(handle.id), [*await engine.events(handle.id)]
 
 
-def in_memory(script: Script, *, cancelled: bool = False) -> MemoryRun:
+async def comes_to(engine: Engine, run_id: str, path: str, status: str) -> None:
+    """Wait until the step, or under the empty path the run, has the status."""
+    executions = Executions(engine.client, engine.settings.temporal_task_queue)
+    while True:
+        progress = await executions.progress(run_id)
+        statuses = {step.id: step.status for step in progress.steps} if progress is not None else {}
+        if progress is not None and (statuses.get(path) if path else progress.status) == status:
+            return
+        await asyncio.sleep(0.02)
+
+
+def in_memory(script: Script, *, cancelled: bool = False, acts: Sequence[Act] = ()) -> MemoryRun:
     document = {"name": "test", "pattern": "sequential", "steps": script.steps, **script.fields}
-    definition = ResolvedDefinition(workflow=parse_workflow(document))
+    children = {
+        name: ResolvedWorkflow(name=name, version=1, workflow=parse_workflow({"name": name, **fields}))
+        for name, fields in script.workflows.items()
+    }
+    definition = ResolvedDefinition(workflow=parse_workflow(document), workflows=children)
     replies = ScriptedReplies({path: [one.memory() for one in found] for path, found in script.answers.items()})
     driver = MemoryDriver(
         definition, RunFacts(id="run_1"), script.given, replies=replies, prompts=NoPrompts(), start=START
     )
     if cancelled:
         driver.add(CancelRequested(START + timedelta(seconds=1)))
+    for act in acts:
+        driver.add(act.request(START))
     return driver.run()
 
 
@@ -126,13 +152,35 @@ class TestParity:
             pytest.param(FAILURES, id="failures, timeouts, compensation and finally"),
             pytest.param(LIMITED, id="limits"),
             pytest.param(LATE, id="a call that the step's timeout ends"),
+            pytest.param(CHILDREN, id="child workflows in a map"),
+            pytest.param(FAILING_CHILDREN, id="child workflows that fail, are tried again, limited and late"),
+            pytest.param(RECURSION, id="workflows that run themselves"),
+            pytest.param(LOST_RACE, id="a child workflow that lost a race"),
         ],
     )
     async def test_steps_output_and_events_are_the_same(self, engine: Engine, script: Script) -> None:
         run, events = await on_temporal(engine, script)
         assert_same(script, in_memory(script), run, events)
 
-    async def test_a_cancelled_run_is_the_same(self, engine: Engine) -> None:
-        run, events = await on_temporal(engine, HELD, cancelled=True)
+    @pytest.mark.parametrize(
+        "script", [pytest.param(HELD, id="a run"), pytest.param(HELD_CHILD, id="a child workflow that cleans up")]
+    )
+    async def test_what_is_cancelled_is_the_same(self, engine: Engine, script: Script) -> None:
+        run, events = await on_temporal(engine, script, cancelled=True)
         assert run.status == "cancelled"
-        assert_same(HELD, in_memory(HELD, cancelled=True), run, events)
+        assert_same(script, in_memory(script, cancelled=True), run, events)
+
+    @pytest.mark.parametrize(
+        "outside",
+        [
+            pytest.param(SIGNALS, id="signals before, while and after a step waits"),
+            pytest.param(APPROVALS, id="approvals"),
+            pytest.param(PAUSED, id="a paused run"),
+            pytest.param(PAUSED_CHILD, id="a paused child workflow"),
+            pytest.param(LIMIT_RAISED, id="a limit that is raised"),
+        ],
+    )
+    async def test_what_comes_from_outside_does_the_same(self, engine: Engine, outside: OutsideScript) -> None:
+        run, events = await on_temporal(engine, outside.script, acts=outside.acts)
+        assert run.status == "succeeded"
+        assert_same(outside.script, in_memory(outside.script, acts=outside.acts), run, events)

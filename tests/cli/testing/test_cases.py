@@ -53,13 +53,13 @@ def only(results: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def passes(studio: Offline, workflow: str, **fields: Any) -> None:
-    result = only(studio.case(workflow, case(**fields)))
+def passes(studio: Offline, definition: str, **fields: Any) -> None:
+    result = only(studio.case(definition, case(**fields)))
     assert result["passed"], result["failures"]
 
 
-def failures(studio: Offline, workflow: str, **fields: Any) -> list[dict[str, Any]]:
-    result = only(studio.case(workflow, case(**fields)))
+def failures(studio: Offline, definition: str, **fields: Any) -> list[dict[str, Any]]:
+    result = only(studio.case(definition, case(**fields)))
     assert not result["passed"]
     return result["failures"]
 

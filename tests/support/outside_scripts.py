@@ -1,0 +1,160 @@
+"""Signals, decisions, pauses and limits, each with what comes from outside: run by both drivers in
+`tests/workflows/test_parity.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio.client import Client
+
+from studio.contracts.base import Json
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision
+from studio.contracts.waits import Limits
+from studio.engine.state import (
+    ApprovalDecided,
+    LimitsChanged,
+    PauseRequested,
+    Request,
+    ResumeRequested,
+    SignalReceived,
+)
+from tests.support.child_scripts import sequence
+from tests.support.parity_scripts import FAST, Answer, Script, agent
+from workflows.names import DECIDE, LIMITS, PAUSE, RESUME, child_workflow_id
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something from outside: in memory `after` some seconds, on Temporal as soon as the run looks like `once`: a
+    step's status by its path, or under the empty path the run's own.
+    """
+
+    after: float
+    once: tuple[str, str]
+    what: Any
+    """A signal's name and payload, a `Decision`, `Limits`, or the name of the signal that pauses or resumes."""
+    path: str = ""
+    """Of the step that is decided."""
+    child: str = ""
+    """Of the step whose child workflow it is sent to; paths are that workflow's own."""
+
+    def request(self, start: datetime) -> Request:
+        at = start + timedelta(seconds=self.after)
+        match self.what:
+            case Decision():
+                return ApprovalDecided(at, f"{self.child}/{self.path}" if self.child else self.path, self.what)
+            case Limits():
+                return LimitsChanged(at, self.what)
+            case (str(name), payload):
+                return SignalReceived(at, name, payload)
+            case _:
+                return PauseRequested(at) if self.what == PAUSE else ResumeRequested(at)
+
+    async def send(self, client: Client, run_id: str) -> None:
+        handle: Any = client.get_workflow_handle(child_workflow_id(run_id, self.child) if self.child else run_id)
+        match self.what:
+            case Decision():
+                request = DecideRequest(path=self.path, decision=self.what)
+                await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome)
+            case Limits():
+                await handle.signal(LIMITS, self.what)
+            case (str(name), payload):
+                await handle.signal(name, payload)
+            case _:
+                await handle.signal(self.what)
+
+
+@dataclass(frozen=True)
+class OutsideScript:
+    script: Script
+    acts: Sequence[Act]
+
+
+def listen(step_id: str, name: str, **wait: Json) -> dict[str, Any]:
+    return {"id": step_id, "wait": {"signal": name, **wait}}
+
+
+def approve(step_id: str, **approval: Json) -> dict[str, Any]:
+    return {"id": step_id, "input": {"text": "draft"}, "approval": {"message": "Send it?", **approval}}
+
+
+SIGNALS = OutsideScript(
+    Script(
+        steps=[
+            agent("first", "take your time"),
+            listen("before", "early"),
+            listen("during", "late", timeout="1h"),
+            {**listen("never", "never", timeout="300ms"), "on_error": "continue"},
+            {"id": "c", "workflow": "inner"},
+            {"id": "end", "transform": "${{ [steps.before.output, steps.during.output, steps.c.output] }}"},
+        ],
+        workflows={"inner": sequence(listen("inside", "deep"))},
+        answers={"first": [Answer("1", after=1)]},
+        says={"first": "take your time"},
+    ),
+    [
+        Act(0.5, ("first", "running"), ("early", {"n": 1})),
+        Act(2, ("during", "waiting"), ("late", "now")),
+        Act(5, ("c/inside", "waiting"), ("deep", [1]), child="c"),
+    ],
+)
+APPROVALS = OutsideScript(
+    Script(
+        steps=[
+            approve("yes"),
+            approve("no"),
+            approve("edited", allow_edit=True),
+            approve("nobody", timeout="300ms", on_timeout="approve"),
+            {"id": "p", "parallel": {"branches": [{"id": "c", "workflow": "inner"}, agent("beside", "beside it")]}},
+            {
+                "id": "end",
+                "transform": "${{ [steps.yes.output.decision, steps.no.output.comment, steps.edited.output.value, "
+                "steps.nobody.output.timed_out, steps.p.output.c.by] }}",
+            },
+        ],
+        workflows={"inner": sequence(approve("inside"))},
+        answers={"p/beside": [Answer("beside")]},
+        says={"p/beside": "beside it"},
+    ),
+    [
+        Act(1, ("yes", "waiting"), Decision(decision="approve", by="ann"), path="yes"),
+        Act(2, ("no", "waiting"), Decision(decision="reject", comment="not yet", by="ann"), path="no"),
+        Act(3, ("edited", "waiting"), Decision(decision="approve", edit=["better"], by="ann"), path="edited"),
+        Act(9, ("p/beside", "succeeded"), Decision(decision="approve", by="bob"), path="inside", child="p/c"),
+    ],
+)
+PAUSED = OutsideScript(
+    Script(
+        steps=[
+            agent("first", "take your time"),
+            {"id": "m", "parallel": {"for_each": [1, 2], "do": agent("each", "item {{ input }}", retry=FAST)}},
+        ],
+        answers={
+            "first": [Answer("1", after=1)],
+            "m/each[0]": [Answer("one")],
+            "m/each[1]": [Answer("two", after=0.3)],
+        },
+        says={"first": "take your time", "m/each[0]": "item 1", "m/each[1]": "item 2"},
+    ),
+    [Act(0.5, ("first", "running"), PAUSE), Act(3, ("first", "succeeded"), RESUME)],
+)
+PAUSED_CHILD = OutsideScript(
+    Script(
+        steps=[{"id": "c", "workflow": "inner"}],
+        workflows={"inner": sequence(agent("slow", "take your time"), {"id": "then", "transform": 1})},
+        answers={"c/slow": [Answer("1", after=1)]},
+        says={"c/slow": "take your time"},
+    ),
+    [Act(0.5, ("c/slow", "running"), PAUSE), Act(3, ("c/slow", "succeeded"), RESUME)],
+)
+LIMIT_RAISED = OutsideScript(
+    Script(
+        steps=[agent("one", "first"), agent("two", "second")],
+        answers={"one": [Answer("1 2 3")], "two": [Answer("4")]},
+        says={"one": "first", "two": "second"},
+        fields={"limits": {"max_tokens": 12}},
+    ),
+    [Act(1, ("", "paused"), Limits(max_tokens=100)), Act(2, ("", "paused"), RESUME)],
+)
