@@ -13,13 +13,12 @@ from activities.heartbeat import heartbeating
 from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
 from studio.clients.llm import LlmClient
-from studio.contracts.activities import AnswerCaching, CompletionRequest, CompletionResult, FailureDetails
+from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
-from studio.engine.answers import parse_answer
+from studio.engine.caching import is_worth_keeping
 from studio.engine.messages import opening_messages
-from studio.json_schema import check_value
 from studio.store.answers import AnswerCache, answer_digest
 from studio.store.conversations import ConversationStore
 
@@ -74,7 +73,7 @@ class LLMActivities:
         messages, length = await self._messages(request, step)
         await self._ask(request, step, messages, answer)
         length = await self._keep(step, length, answer)
-        if cache is not None and _is_worth_keeping(answer, cache):
+        if cache is not None and is_worth_keeping(answer.text, answer.finish_reason, cache):
             await self._answers.put(digest, answer.text, cache.ttl)
         return length
 
@@ -143,12 +142,6 @@ class _Answer:
         costs = [cost for cost in (self._before.cost_usd, self.cost_usd) if cost is not None]
         cost_usd = sum(costs, Decimal(0)) if costs else None
         return FailureDetails(attempt=self.attempt, usage=self._before.usage.plus(usage), cost_usd=cost_usd)
-
-
-def _is_worth_keeping(answer: _Answer, cache: AnswerCaching) -> bool:
-    if answer.finish_reason == "length":
-        return False
-    return cache.output_schema is None or not check_value(parse_answer(answer.text), cache.output_schema)
 
 
 def _call_context(step: RunningStep, prompt: str | None) -> CallContext:

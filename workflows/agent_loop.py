@@ -6,15 +6,14 @@ from datetime import timedelta
 from temporalio import workflow
 
 from studio.contracts.activities import (
-    AnswerCaching,
     CompletionRequest,
     CompletionResult,
     Opening,
     RenderPromptRequest,
     StepContext,
 )
-from studio.contracts.base import JsonObject
 from studio.contracts.definitions import ResolvedAgent
+from studio.engine.caching import caching_of
 from studio.engine.state import RunAgent
 from workflows import calls, policies
 
@@ -31,7 +30,7 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
     if command.output_schema is not None:
         form = {"name": "answer", "schema": command.output_schema}
         params = params | {"response_format": {"type": "json_schema", "json_schema": form}}
-    caching = _caching(agent, command)
+    caching = caching_of(agent, command)
     retry = policies.retry_policy(command.retry)
     deadline = workflow.now() + command.timeout if command.timeout else None
 
@@ -58,12 +57,3 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
             cache=caching,
         )
     return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")
-
-
-def _caching(agent: ResolvedAgent, command: RunAgent) -> AnswerCaching | None:
-    if command.cache is None:
-        return None
-    whole = {"agent": agent.spec.model_dump(mode="json", exclude_defaults=True), "input": command.input}
-    key: JsonObject = {"named": agent.name, "key": command.cache.key[0]} if command.cache.key else whole
-    key["output_schema"] = command.output_schema
-    return AnswerCaching(key=key, ttl=command.cache.ttl, output_schema=command.output_schema)

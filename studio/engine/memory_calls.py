@@ -16,6 +16,7 @@ from studio.contracts.definitions import ResolvedAgent
 from studio.contracts.prompts import Rendered
 from studio.contracts.runs import RunError, RunUsage
 from studio.engine.answers import call_timeout, output_of
+from studio.engine.caching import caching_of
 from studio.engine.messages import opening_messages, prompt_messages, template_variables, user_text
 from studio.engine.state import RunAgent, StepFailed, StepSucceeded
 
@@ -76,6 +77,7 @@ class AgentCall:
         self._usage = RunUsage()
         self._cost_usd: Decimal | None = None
         self._messages: list[JsonObject] = []
+        self.caching = caching_of(agent, command)
         self.deadline = began + command.timeout if command.timeout else None
 
     @property
@@ -104,6 +106,11 @@ class AgentCall:
         self._count(reply)
         output = output_of(self._command, reply.text)
         return StepSucceeded(at, self.path, output, self.attempt, self._usage, self._cost_usd)
+
+    def repeated(self, at: datetime, text: str) -> StepSucceeded:
+        """With an earlier answer, as the step's `cache` allows."""
+        output = output_of(self._command, text)
+        return StepSucceeded(at, self.path, output, self.attempt, self._usage, self._cost_usd, cached=True)
 
     def pause(self, at: datetime, reply: ModelReply, error: RunError) -> timedelta | None:
         """How long to wait after a failed attempt until the next; None when there is none."""

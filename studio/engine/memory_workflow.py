@@ -1,13 +1,17 @@
 """One workflow on the pure core in virtual time: the run itself, or a child workflow of a step."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import assert_never
 
+from studio.contracts.activities import AnswerCaching
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, RunError
+from studio.engine.caching import is_worth_keeping
 from studio.engine.children import (
     child_failed,
     child_of,
@@ -52,6 +56,8 @@ class World:
     replies: Replies
     prompts: Prompts
     people: People
+    answers: dict[str, tuple[str, datetime]] = field(default_factory=dict[str, "tuple[str, datetime]"])
+    """Those that steps with a `cache` may be given again, and until when; by what makes two calls the same."""
     events: list[NewEvent] = field(default_factory=list[NewEvent])
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     """Of child workflows, by the reference that a step uses."""
@@ -188,6 +194,10 @@ class MemoryWorkflow:
         return ResolvedAgent(name=command.name, spec=command.agent)
 
     def _ask(self, call: AgentCall) -> None:
+        text, until = self._world.answers.get(_key(call.caching), ("", self._clock.now))
+        if until > self._clock.now:
+            self._answer(call.repeated(self._clock.now, text), call)
+            return
         reply = self._world.replies.reply(call.question(full_path(self._path, call.path)))
         answered = self._clock.now + reply.after
         if call.deadline is not None and answered > call.deadline:
@@ -201,6 +211,8 @@ class MemoryWorkflow:
     def _take(self, call: AgentCall, reply: ModelReply) -> None:
         now = self._clock.now
         if reply.error is None:
+            if call.caching is not None and is_worth_keeping(reply.text, None, call.caching):
+                self._world.answers[_key(call.caching)] = (reply.text, now + call.caching.ttl)
             self._answer(call.succeeded(now, reply), call)
             return
         pause = call.pause(now, reply, reply.error)
@@ -260,3 +272,7 @@ class MemoryWorkflow:
             self.feed(child_succeeded(result, path, now))
         else:
             self.feed(child_failed(result, end.error, path, now, stopped=stopped))
+
+
+def _key(caching: AnswerCaching | None) -> str:
+    return "" if caching is None else json.dumps(caching.key, sort_keys=True)

@@ -257,3 +257,16 @@ class TestAnyScript:
         assert {step.status for step in run.end.progress.steps} <= {"succeeded", "failed", "cancelled"}
         assert [event.ts for event in run.events] == sorted(event.ts for event in run.events)
         assert run.events[-1].type == f"run.{run.end.status}"
+
+
+class TestCache:
+    def test_the_same_question_is_asked_once_until_its_time_is_over(self) -> None:
+        step = {"input": "the same", "cache": {"ttl": "1h"}}
+        pause: JsonObject = {"id": "w", "wait": {"for": "2h"}}
+        run = driver_of(
+            [ask("a", **step), ask("b", **step), pause, ask("c", **step)],
+            ScriptedReplies({"a": [ModelReply("one")], "c": [ModelReply("two")]}),
+        ).run()
+        ended = {one.id: (one.output, one.cached) for one in run.end.progress.steps if one.kind == "agent"}
+        assert ended == {"a": ("one", False), "b": ("one", True), "c": ("two", False)}
+        assert run.end.progress.usage.llm_calls == 2
