@@ -118,6 +118,28 @@ class TestState:
             answer(run, path)
         assert run.waiting() == ["send"]
 
+    def test_wcp_18_milestone(self) -> None:
+        early, during, late = run_pattern(18), run_pattern(18), run_pattern(18)
+        answer(early, "g/ask")
+        assert early.waiting() == ["g/pay"]
+        answer(early, "g/pay")
+        assert early.waiting() == ["g/issue", "g/change"]
+        answer(during, "g/pay")
+        assert set(during.waiting()) == {"g/ask", "g/issue"}
+        answer(during, "g/ask")
+        assert during.waiting() == ["g/issue", "g/change"]
+        for run in (early, during):
+            answer(run, "g/change")
+            assert run.waiting() == ["g/issue"]
+            answer(run, "g/issue")
+            assert succeeded(run)
+        answer(late, "g/pay")
+        answer(late, "g/issue")
+        assert status(late, "g/change") == "skipped"
+        answer(late, "g/ask")
+        assert "g/change" not in late.started()
+        assert succeeded(late)
+
     @pytest.mark.parametrize("order", [["engine", "brakes", "lights"], ["lights", "engine", "brakes"]])
     def test_wcp_40_interleaved_routing(self, order: list[Json]) -> None:
         run = run_pattern(40)
