@@ -28,7 +28,10 @@ def read_history(name: str) -> WorkflowHistory:
 
 
 async def write_history(name: str, history: WorkflowHistory) -> None:
-    document: dict[str, Any] = json.loads(history.to_json())
+    text = history.to_json()
+    for identity in {part["identity"] for part in _objects(json.loads(text)) if "identity" in part}:
+        text = text.replace(identity, "recorder")  # also in the names of sticky task queues
+    document: dict[str, Any] = json.loads(text)
     await _forget_machine(document)
     text = json.dumps(document, separators=(",", ":"))
     (FOLDER / f"{name}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -38,8 +41,6 @@ async def _forget_machine(document: dict[str, Any]) -> None:
     """Nothing that is replayed tells on which machine, and from which folder, it was recorded."""
     cipher = PayloadCipher([KEY])
     for part in _objects(document):
-        if "identity" in part:
-            part["identity"] = "recorder"
         if "encodedAttributes" in part:
             [plain] = await cipher.decode([ParseDict(part["encodedAttributes"], Payload())])
             plain.data = json.dumps(json.loads(plain.data) | {"stack_trace": ""}).encode()
