@@ -9,7 +9,7 @@ LOCK := --universal --generate-hashes --no-emit-index-url --no-header --python-v
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test lint types check bench lock clean
+.PHONY: help install up demo test lint types check bench histories lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ check: lint types ## Check style, types and who may import whom
 
 bench: install ## Measure against the floors; results go to bench/results
 	$(BIN)/python -m bench
+
+histories: install ## Record the runs that the tests replay anew; docs/design/engine.md says when
+	$(BIN)/python -m tests.workflows.histories.record
 
 lock: $(UV_BIN) ## Pin what pyproject.toml asks for in requirements/; UPGRADE=1 takes the newest versions
 	$(UV_BIN) pip compile $(LOCK) pyproject.toml -o requirements/runtime.txt $(if $(UPGRADE),--upgrade)

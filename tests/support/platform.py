@@ -33,7 +33,6 @@ from studio.temporal import connect_temporal
 from tests.support.asgi_server import serving
 from tests.support.scripted_upstream import ScriptedUpstream
 from tests.support.span_sink import SpanSink
-from workflows.patterns import SequentialWorkflow
 
 
 def new_secret_key() -> SecretStr:
@@ -59,11 +58,23 @@ class Engine:
         agents: dict[str, JsonObject] | None = None,
         workflows: dict[str, JsonObject] | None = None,
         **fields: Json,
-    ) -> WorkflowHandle[SequentialWorkflow, Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """`workflows` are those that steps run as children: the fields of each beside its name."""
-        document = {"name": "test", "pattern": "sequential", "steps": list(steps), **fields}
+        document = {"pattern": "sequential", "steps": list(steps), **fields}
+        return await self.start_document(document, given, agents=agents, workflows=workflows)
+
+    async def start_document(
+        self,
+        document: JsonObject,
+        given: Json = None,
+        *,
+        agents: dict[str, JsonObject] | None = None,
+        workflows: dict[str, JsonObject] | None = None,
+        workflow_type: str = "SequentialWorkflow",
+    ) -> WorkflowHandle[Any, Any]:
+        """`document` is a workflow of any pattern without its name."""
         definition = ResolvedDefinition(
-            workflow=parse_workflow(document),
+            workflow=parse_workflow({"name": "test", **document}),
             agents={
                 name: ResolvedAgent(name=name, version=1, spec=AgentSpec.model_validate(spec))
                 for name, spec in (agents or {}).items()
@@ -83,7 +94,7 @@ class Engine:
         async with self.database.write() as session:
             await insert_run(session, _row(context, given))
         return await self.client.start_workflow(
-            SequentialWorkflow.run,
+            workflow_type,
             args=[RunRequest(context=context, root_span_id=new_span_id(), input=given), definition, None],
             id=context.run_id,
             task_queue=self.settings.temporal_task_queue,

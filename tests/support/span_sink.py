@@ -18,13 +18,17 @@ class SpanSink:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/api/v1/traces", self._take)
+        app.router.add_routes([web.post("/api/v1/traces", self._take), *self.routes()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         port = cast("tuple[str, int]", self._runner.addresses[0])[1]
         self.url = f"http://127.0.0.1:{port}"
         return self
+
+    def routes(self) -> list[web.RouteDef]:
+        """What else a subclass answers."""
+        return []
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._runner.cleanup()

@@ -1,16 +1,12 @@
 """Workflow code in the SDK's sandbox, which refuses what is not deterministic: clocks, randomness, files, sockets."""
 
 from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from studio.contracts.base import JsonObject
 from tests.support.platform import Engine
+from tests.support.sandbox import SANDBOX
 from tests.support.scripted_upstream import Reply
 from workflows.registry import WORKFLOWS
-
-SANDBOX = SandboxedWorkflowRunner(
-    restrictions=SandboxRestrictions.default.with_passthrough_modules("studio.contracts", "cel", "orjson", "structlog")
-)
 
 
 class TestSandbox:
