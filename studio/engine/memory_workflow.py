@@ -201,7 +201,7 @@ class MemoryWorkflow:
     def _take(self, call: AgentCall, reply: ModelReply) -> None:
         now = self._clock.now
         if reply.error is None:
-            self._answer(call.succeeded(now, reply), call)
+            self._answer(call.answered(now, reply), call)
             return
         pause = call.pause(now, reply, reply.error)
         if pause is None:
