@@ -266,7 +266,11 @@ class Driver:
         try:
             agent = self._agent_of(command)
             result = await run_agent(agent, command, lambda failed: self._context(command, agent, failed))
-            output = output_of(command, result.text)
+            output = output_of(command, result.text, result.finish_reason)
+            if isinstance(output, RunError):
+                self._outbox.settle(path, published=True)
+                self._over(StepFailed(workflow.now(), path, output, result.attempt, result.usage, result.cost_usd))
+                return
             at = workflow.now()
             self._outbox.settle(path, published=True)
             self._over(

@@ -18,7 +18,7 @@ class RunService:
     def __init__(self, database: Database, executions: Executions, stream: EventStream, *, ui_root: str | None) -> None:
         self._database = database
         self._executions = executions
-        self._starter = RunStarter(database, executions)
+        self._starter = RunStarter(database, executions, stream)
         self._mender = Mender(database, executions, stream)
         self._ui_root = ui_root
 

@@ -25,12 +25,14 @@ from api.runs.executions import Executions, StartRefused
 from api.runs.resolving import VersionGone, resolve, unknown_version
 from studio.contracts.base import utc_now
 from studio.contracts.definitions import ResolvedDefinition
+from studio.contracts.events import run_started
 from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
 from studio.contracts.runs import RunKind, RunRequest, StartRun
 from studio.db.engine import Database
 from studio.db.tables import DefinitionRow, IdempotencyRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable
 from studio.json_schema import check_value
+from studio.store.event_stream import EventStream
 from studio.store.runs import context_of, delete_queued_run, get_run, insert_run
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")
@@ -53,9 +55,10 @@ class Trigger:
 
 
 class RunStarter:
-    def __init__(self, database: Database, executions: Executions) -> None:
+    def __init__(self, database: Database, executions: Executions, stream: EventStream) -> None:
         self._database = database
         self._executions = executions
+        self._stream = stream
 
     async def start(self, kind: RunKind, ref: str, project_id: str, body: StartRun, trigger: Trigger) -> str:
         """Returns the run's id; the run is with Temporal then."""
@@ -113,6 +116,9 @@ class RunStarter:
         return True
 
     async def _execute(self, row: RunRow, resolved: ResolvedDefinition, trigger: Trigger) -> None:
+        # Calls that begin together tell of themselves in any order: what comes first is told before there is any. The
+        # worker's own event is the same one, and changes nothing.
+        await self._stream.publish(row.id, [run_started(utc_now())])
         try:
             await self._executions.start(_request(row, trigger), resolved, row.pattern)
         except StartRefused as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from studio.contracts.base import Json
-from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent, cut_content
+from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent, cut_content, run_started
 from studio.contracts.runs import Run, RunEnd, StepRun, is_inside
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -91,7 +91,7 @@ def identity(event: NewEvent) -> Identity:
 
 def _told(run: Run) -> Iterator[NewEvent]:
     if run.started_at is not None:
-        yield NewEvent(ts=run.started_at, type="run.started", data={"status": "running"})
+        yield run_started(run.started_at)
     around: list[StepRun] = []
     """The steps that the next one may be inside of: blocks, and steps whose errors are caught."""
     now = run.started_at or run.created_at

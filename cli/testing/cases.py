@@ -47,6 +47,8 @@ class Reply(Contract):
     """To so many attempts, one after the other."""
     after: Duration | None = None
     """How long the attempt takes, in virtual time."""
+    finish_reason: Literal["stop", "length"] = "stop"
+    """`length`: the text was cut at `max_tokens`."""
     usage: TokenCounts = TokenCounts()
     cost_usd: Money | None = None
 

@@ -101,7 +101,7 @@ def _model_reply(reply: Reply) -> ModelReply:
     )
     error = reply.error and RunError(type=reply.error.type, message=reply.error.message)
     text = reply.text if reply.text is not None else orjson.dumps(reply.output).decode()
-    return ModelReply(text, error, reply.after or timedelta(), usage, reply.cost_usd)
+    return ModelReply(text, error, reply.after or timedelta(), usage, reply.cost_usd, reply.finish_reason)
 
 
 def read_script(replies: Mapping[str, Json], places: Places) -> Script | list[FieldError]:

@@ -64,6 +64,11 @@ class NewEvent(Wire):
         return f"{self.type}:{self.step_id or ''}:{self.attempt}{to}"
 
 
+def run_started(at: Timestamp) -> NewEvent:
+    """A run's first event, told by whoever comes to it first."""
+    return NewEvent(ts=at, type="run.started", data={"status": "running"})
+
+
 class RunEvent(NewEvent):
     """`seq` is a Redis Streams id, `1712-0`; it only grows."""
 

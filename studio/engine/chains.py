@@ -81,7 +81,6 @@ def router_question(turn: Turn, path: str, parent: str, block: Route) -> RunAgen
         agent=block.agent,
         input=given,
         output_schema=schema,
-        lenient=True,
     )
 
 

@@ -47,6 +47,8 @@ class ModelReply:
     """How long the attempt takes."""
     usage: RunUsage = field(default_factory=_ASKED.model_copy)
     cost_usd: Decimal | None = None
+    finish_reason: str | None = None
+    """`length` when the text was cut at `max_tokens`."""
 
 
 class Replies(Protocol):
@@ -102,14 +104,16 @@ class AgentCall:
         """`path` is the step as the run names it."""
         return ModelCall(path, self._agent.name, self.attempt, self._command.input, self._messages)
 
-    def succeeded(self, at: datetime, reply: ModelReply) -> StepSucceeded:
+    def answered(self, at: datetime, reply: ModelReply) -> StepSucceeded | StepFailed:
         self._count(reply)
-        output = output_of(self._command, reply.text)
+        output = output_of(self._command, reply.text, reply.finish_reason)
+        if isinstance(output, RunError):
+            return self.failed(at, output)
         return StepSucceeded(at, self.path, output, self.attempt, self._usage, self._cost_usd)
 
     def repeated(self, at: datetime, text: str) -> StepSucceeded:
         """With an earlier answer, as the step's `cache` allows."""
-        output = output_of(self._command, text)
+        output = output_of(self._command, text, None)
         return StepSucceeded(at, self.path, output, self.attempt, self._usage, self._cost_usd, cached=True)
 
     def pause(self, at: datetime, reply: ModelReply, error: RunError) -> timedelta | None:

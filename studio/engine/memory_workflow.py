@@ -211,9 +211,9 @@ class MemoryWorkflow:
     def _take(self, call: AgentCall, reply: ModelReply) -> None:
         now = self._clock.now
         if reply.error is None:
-            if call.caching is not None and is_worth_keeping(reply.text, None, call.caching):
+            if call.caching is not None and is_worth_keeping(reply.text, reply.finish_reason, call.caching):
                 self._world.answers[_key(call.caching)] = (reply.text, now + call.caching.ttl)
-            self._answer(call.succeeded(now, reply), call)
+            self._answer(call.answered(now, reply), call)
             return
         pause = call.pause(now, reply, reply.error)
         if pause is None:

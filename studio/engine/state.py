@@ -314,8 +314,6 @@ class RunAgent(Wire):
     output_schema: JsonObject | None = None
     """Asked of the model as structured output; goes before the agent's own."""
     cache: CacheUse | None = None
-    lenient: bool = False
-    """Whether an answer that is no JSON, or does not fit, is taken as the text that it is."""
     attempts_before: int = 0
     """Attempts of the step that an earlier attempt of a block around it made."""
 

@@ -39,7 +39,7 @@ def question(turn: Turn, path: str, parent: str, block: HierarchicalBlock) -> Ru
     given = _manager_input(team, block, is_last=is_last)
     schema = _answer_schema(block, is_last=is_last)
     name = node.agent or "manager"
-    return RunAgent(path=path, name=name, agent=block.manager, input=given, output_schema=schema, lenient=True)
+    return RunAgent(path=path, name=name, agent=block.manager, input=given, output_schema=schema)
 
 
 def _manager_input(team: Team, block: HierarchicalBlock, *, is_last: bool) -> JsonObject:
@@ -101,8 +101,12 @@ def _decide(turn: Turn, path: str, child: str, team: Team) -> None:
     answer = turn.state.steps[child].output
     held = cast("JsonObject", answer) if isinstance(answer, dict) else {"answer": answer}
     delegate = cast("list[Json]", held["delegate"]) if isinstance(held.get("delegate"), list) else []
+    if not delegate and held.get("answer") is None:
+        message = "The manager's answer is none: it holds neither `answer` nor `delegate`."
+        turn.fail(path, RunError(type="schema_mismatch", message=message, step_id=child))
+        return
     if not delegate:
-        turn.succeed(path, held.get("answer", answer))
+        turn.succeed(path, held["answer"])
         return
     if team.round >= block.max_rounds:
         message = f"The manager still delegated in the last of max_rounds, {block.max_rounds} rounds."

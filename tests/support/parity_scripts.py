@@ -22,10 +22,13 @@ class Answer:
     text: str = ""
     status: int = 200
     after: float = 0
+    finish_reason: str = "stop"
 
     def upstream(self) -> Reply:
         error = None if self.status == 200 else {"error": {"message": "no"}}
-        return Reply(text=self.text, status=self.status, error=error, delay=self.after)
+        return Reply(
+            text=self.text, status=self.status, error=error, delay=self.after, finish_reason=self.finish_reason
+        )
 
     def memory(self) -> ModelReply:
         after = timedelta(seconds=self.after)
@@ -33,7 +36,8 @@ class Answer:
             return ModelReply(error=RunError(type=_TYPES[self.status], message="no"), after=after)
         total = 10 + len(re.findall(r"\S+\s*", self.text))
         usage = RunUsage(prompt_tokens=10, completion_tokens=total - 10, total_tokens=total, llm_calls=1)
-        return ModelReply(self.text, after=after, usage=usage, cost_usd=Decimal(total) / 1_000_000)
+        cost = Decimal(total) / 1_000_000
+        return ModelReply(self.text, after=after, usage=usage, cost_usd=cost, finish_reason=self.finish_reason)
 
 
 _TYPES = {400: "invalid_request", 429: "rate_limited", 503: "upstream_error"}
@@ -297,4 +301,21 @@ LIMITED = Script(
     answers={"one": [Answer("1")], "two": [Answer("2")]},
     says={"one": "first", "two": "second"},
     fields={"limits": {"max_steps": 2, "on_exceeded": "fail"}},
+)
+CUT = Script(
+    steps=[
+        agent("typed", "as json", output_schema={"type": "object"}, on_error="continue"),
+        {
+            "id": "team",
+            "hierarchical": {"manager": {}, "workers": [{"name": "reader", "agent": {}}], "input": "plan"},
+            "on_error": "continue",
+        },
+        agent("text", "as text"),
+    ],
+    answers={
+        "typed": [Answer('{"a": {"b": 1}, "c', finish_reason="length")],
+        "team/manager.round-1": [Answer(DELEGATION[:80], finish_reason="length")],
+        "text": [Answer("Once upon", finish_reason="length")],
+    },
+    says={"typed": "as json", "team/manager.round-1": "Task: plan", "text": "as text"},
 )

@@ -46,6 +46,8 @@ class Reply(Contract):
     """The pieces of a stream; by default `text` word by word."""
     reasoning: list[str] = []
     tool_calls: list[ScriptedTool] = []
+    finish_reason: str | None = None
+    """By default `stop`, or `tool_calls`."""
     usage: JsonObject | None = None
     """By default 10 prompt tokens and one completion token a piece."""
     usage_shape: Literal["last", "beside", "cumulative", "never"] = "last"
@@ -69,6 +71,9 @@ class Reply(Contract):
 
     def pieces(self) -> list[str]:
         return self.tokens if self.tokens is not None else re.findall(r"\S+\s*", self.text)
+
+    def ending(self) -> str:
+        return self.finish_reason or ("tool_calls" if self.tool_calls else "stop")
 
     def usage_object(self, produced: int) -> JsonObject:
         counted = {"prompt_tokens": 10, "completion_tokens": produced, "total_tokens": 10 + produced}
@@ -250,7 +255,7 @@ class ScriptedUpstream:
                 yield _chunk(exchange, {"tool_calls": [piece]})
         if not reply.done:
             return
-        last = _chunk(exchange, {}, "tool_calls" if reply.tool_calls else "stop")
+        last = _chunk(exchange, {}, reply.ending())
         if reply.usage_shape == "beside":
             last["usage"] = reply.usage_object(call.tokens_sent)
         yield last
@@ -328,8 +333,7 @@ def _chunk(exchange: _Exchange, delta: JsonObject, finish_reason: str | None = N
 
 def _whole(exchange: _Exchange) -> JsonObject:
     reply, call = exchange.reply, exchange.call
-    finish_reason = "tool_calls" if reply.tool_calls else "stop"
-    choice: JsonObject = {"index": 0, "finish_reason": finish_reason, "logprobs": None}
+    choice: JsonObject = {"index": 0, "finish_reason": reply.ending(), "logprobs": None}
     if exchange.chat:
         message: JsonObject = {"role": "assistant", "content": reply.text if not reply.tool_calls else None}
         if reply.tool_calls:

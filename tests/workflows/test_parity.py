@@ -22,6 +22,7 @@ from tests.support.databases import sqlite_database
 from tests.support.outside_scripts import APPROVALS, LIMIT_RAISED, PAUSED, PAUSED_CHILD, SIGNALS, Act, OutsideScript
 from tests.support.parity_scripts import (
     CHOICES,
+    CUT,
     FAILURES,
     GRAPH,
     HELD,
@@ -152,6 +153,7 @@ class TestParity:
             pytest.param(FAILURES, id="failures, timeouts, compensation and finally"),
             pytest.param(LIMITED, id="limits"),
             pytest.param(LATE, id="a call that the step's timeout ends"),
+            pytest.param(CUT, id="answers that were cut"),
             pytest.param(CHILDREN, id="child workflows in a map"),
             pytest.param(FAILING_CHILDREN, id="child workflows that fail, are tried again, limited and late"),
             pytest.param(RECURSION, id="workflows that run themselves"),

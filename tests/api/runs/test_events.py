@@ -104,6 +104,17 @@ STORY = [
 ]
 
 
+class TestOrder:
+    async def test_the_run_starts_before_its_branches_do(self, live: Live) -> None:
+        branches: list[JsonObject] = [{"id": f"b{n}", "agent": {"message": "question"}} for n in range(20)]
+        await live.workflow({"id": "p", "parallel": {"branches": branches}})
+        live.upstream.default = Reply(text="a")
+        events = await (await watch(live, await live.start())).rest()
+        types = [event["type"] for event in events]
+        assert (types[0], types.count("run.started")) == ("run.started", 1)
+        assert types.count("step.started") == 21
+
+
 class TestStream:
     async def test_from_the_first_event_to_the_last(self, live: Live) -> None:
         await live.workflow(ASK, BLOCK)
@@ -199,7 +210,8 @@ class TestStream:
                 await idle.engine.stream.publish(run_id, events)
             await idle.engine.stream.publish(run_id, [NewEvent(ts=utc_now(), type="run.succeeded")])
             whole = await reading
-            assert [event["data"]["index"] for event in whole[:-1]] == list(range(count))
+            assert whole[0]["type"] == "run.started"
+            assert [event["data"]["index"] for event in whole[1:-1]] == list(range(count))
 
             seen = await slow.rest()
             assert b": closed: this reader cannot keep up" in slow.raw

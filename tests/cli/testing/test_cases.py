@@ -94,6 +94,10 @@ class TestReplies:
         passes(studio, TYPED, replies={"ask": 'Here: {"a": 1}.'}, expect={"output": {"a": 1}})
         passes(studio, TYPED, replies={"ask": "no object"}, expect={"error": {"type": "schema_mismatch"}})
 
+    def test_an_answer_that_was_cut(self, studio: Offline) -> None:
+        error = {"type": "schema_mismatch", "step_id": "ask", "message": "cut at max_tokens"}
+        passes(studio, TYPED, replies={"ask": {"text": '{"a', "finish_reason": "length"}}, expect={"error": error})
+
     def test_managers_workers_and_routers_by_their_paths(self, studio: Offline) -> None:
         replies = {
             "t/manager.round-1": {"delegate": [{"worker": "reader", "task": "read"}]},
