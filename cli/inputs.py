@@ -32,7 +32,7 @@ def parse_input(values: Sequence[str]) -> Json:
                 raise _wrong(f"{match[1]!r} is given twice.")
             fields[match[1]] = _field(match[2])
         else:
-            whole.append(_whole(value))
+            whole.append(_whole(value, "JSON, @FILE or key=value"))
     if len(whole) > 1:
         raise _wrong("JSON or @FILE can be given once; add single fields with key=value.")
     if not whole:
@@ -42,6 +42,15 @@ def parse_input(values: Sequence[str]) -> Json:
             raise _wrong("key=value adds a field, so the JSON beside it must be an object.")
         return cast("dict[str, Json]", whole[0]) | fields
     return whole[0]
+
+
+def parse_json(text: str, option: str) -> Json:
+    """JSON, or `@FILE` (`@-` is standard input) with JSON or YAML, given as `option`. Raises `typer.BadParameter`."""
+    try:
+        return _whole(text, "JSON or @FILE")
+    except typer.BadParameter as error:
+        error.param_hint = option
+        raise
 
 
 def parse_metadata(values: Sequence[str]) -> dict[str, str]:
@@ -64,14 +73,14 @@ def _field(text: str) -> Json:
         return text
 
 
-def _whole(text: str) -> Json:
+def _whole(text: str, forms: str) -> Json:
     if text.startswith("@"):
         return _document(text[1:])
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _wrong(
-            f"{_short(text)} is not JSON ({error.msg} at character {error.pos + 1}), @FILE or key=value. "
+            f"{_short(text)} is not {forms} ({error.msg} at character {error.pos + 1}). "
             """Write plain text as JSON text: '"text"'."""
         ) from None
 

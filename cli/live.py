@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.follow import ConnectionLost
-from cli.output import cost_text, count_text, duration_text, safe, time_text
+from cli.output import cost_text, count_text, duration_text, safe
 from cli.story import RunStory, StepStory
-from studio.contracts.base import Json, utc_now
+from cli.waits import decision_text, pause_commands, pause_text, wait_commands, wait_head
+from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.events import RunEvent
 
 REFRESH_SECONDS = 0.08
@@ -69,10 +70,11 @@ class LiveView:
             return
         self._lost = None
         step = self._story.take(news)
-        if step is None:
-            return
+        if step is None or not news.type.startswith("step."):
+            return  # `usage`, too, names the step that it came with
         if step.is_block and news.type == "step.started":
-            self._print(Text.assemble(_margin(step), ("▸ ", "dim"), (safe(step.title), "bold")))
+            again = f" · round {step.round}" if step.round is not None else ""
+            self._print(Text.assemble(_margin(step), ("▸ ", "dim"), (safe(step.title), "bold"), (again, "dim")))
         elif news.type == "step.retrying":
             again = f"attempt {step.attempt}: what attempt {step.attempt - 1} had written no longer counts"
             self._print(Text.assemble(_margin(step), ("↻ ", "yellow"), (f"{safe(step.title):<18}  ", "bold"), again))
@@ -84,16 +86,20 @@ class LiveView:
         self._live.console.print(Group(*lines))
 
     def _ended(self, step: StepStory) -> Iterable[Text]:
-        mark, style = _MARKS[step.status]
+        is_rejected = (step.decision or {}).get("decision") == "reject"
+        mark, style = ("✗", "yellow") if is_rejected else _MARKS[step.status]
         line = Text.assemble(_margin(step), (f"{mark} ", style), (f"{safe(step.title):<18}", "bold"))
         facts = [step.status] if step.status in {"skipped", "cancelled"} else []
-        facts += [duration_text(step.duration_ms)] if step.duration_ms is not None and step.kind == "agent" else []
+        facts += [f"round {step.round}"] if step.round is not None else []
+        facts += [duration_text(step.duration_ms)] if step.duration_ms is not None and step.kind != "transform" else []
         if step.attempt > 1:
             facts.append(f"{step.attempt} attempts")
         if step.usage.llm_calls:
             facts += [count_text(step.usage.total_tokens, "token"), cost_text(step.cost_usd)]
         yield line.append("  " + " · ".join(facts), "dim")
-        if step.error is not None and not step.is_block:
+        if step.decision is not None:
+            yield _bar(step, Text(decision_text(step.decision), "dim"))
+        elif step.error is not None and not step.is_block:
             yield from self._quoted(step, f"{step.error.type}: {step.error.message}", "red", PREVIEW_LINES * 2)
         elif step.status == "succeeded" and step.output is not None:
             yield from self._quoted(step, _one_text(step.output), "dim", PREVIEW_LINES)
@@ -117,23 +123,40 @@ class LiveView:
         room = max((self._console.height - RESERVED_LINES) // max(len(running), 1) - 1, 1)
         lines = [line for step in running for line in self._running(step, spinner, room)]
         if self._story.status is None:
-            lines.append(self._waiting(spinner))
+            lines.append(self._queued(spinner))
+        elif self._story.paused is not None:
+            lines += self._paused(*self._story.paused)
         elif not running and self._story.status == "running":
             lines.append(Text.assemble((f"{spinner} ", "cyan"), ("between steps", "dim")))
         return Group(*lines[-(self._console.height - 2) :], self._totals())
 
-    def _waiting(self, spinner: str) -> Text:
+    def _paused(self, path: str, paused: JsonObject) -> Iterable[Text]:
+        yield Text.assemble(("‖ ", "magenta"), (safe(pause_text(path, paused)), "bold"))
+        for command in pause_commands(self._story.run_id, path, paused):
+            yield Text.assemble(("  │ ", "dim"), (safe(command), "cyan"))
+
+    def _queued(self, spinner: str) -> Text:
         line = Text.assemble((f"{spinner} ", "cyan"), ("waiting for a worker to take the run up", "dim"))
         if time.monotonic() - self._opened > QUEUED_HINT_SECONDS:
             line.append("; `studio status` shows whether one is there", "yellow")
         return line
 
+    def _waiting(self, step: StepStory, waiting: JsonObject, room: int) -> Iterable[Text]:
+        line = Text.assemble(_margin(step), ("◦ ", "magenta"), (f"{safe(step.title):<18}", "bold"))
+        yield line.append(f"  {wait_head(waiting)}", "magenta")
+        if waiting.get("for") == "approval":
+            message = self._wrapped(step, str(waiting.get("message")).strip(), "")
+            yield from (_bar(step, part) for part in message[: max(room - 1, 1)])
+        for command in wait_commands(self._story.run_id, step.path, waiting):
+            yield _bar(step, Text(command, "cyan"))
+
     def _running(self, step: StepStory, spinner: str, room: int) -> Iterable[Text]:
+        if step.waiting is not None:
+            yield from self._waiting(step, step.waiting, room)
+            return
         line = Text.assemble(_margin(step), (f"{spinner} ", "cyan"), (f"{safe(step.title):<18}", "bold"))
         facts: list[str] = []
-        if step.status == "waiting":
-            facts.append(f"waits until {time_text(step.waits_until)}" if step.waits_until else "waits")
-        elif step.started_at is not None:
+        if step.started_at is not None:
             facts.append(duration_text(max((utc_now() - step.started_at).total_seconds() * 1000, 0)))
         if step.attempt > 1:
             facts.append(f"attempt {step.attempt}")

@@ -5,6 +5,7 @@ import typer
 from cli.commands import register as register_commands
 from cli.prompt_commands import register as register_prompt_commands
 from cli.stack.commands import register as register_stack_commands
+from cli.steering_commands import register as register_steering_commands
 from cli.testing.commands import register as register_test_command
 from studio.leaving import leave
 
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 register_commands(app)
+register_steering_commands(app)
 register_prompt_commands(app)
 register_stack_commands(app)
 register_test_command(app)

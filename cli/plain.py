@@ -4,10 +4,12 @@ from types import TracebackType
 from typing import Self
 
 import typer
+from rich.text import Text
 
 from cli.follow import ConnectionLost
-from cli.output import cost_text, count_text, duration_text, safe, time_text
-from cli.story import cost_of, error_of, until_of, usage_of
+from cli.output import cost_text, count_text, duration_text, err, safe
+from cli.story import cost_of, decision_of, error_of, is_echo, usage_of
+from cli.waits import decision_text, pause_commands, pause_text, wait_commands, wait_text
 from studio.contracts.events import RunEvent
 
 LINE_CHARACTERS = 120
@@ -47,7 +49,7 @@ class PlainView:
             self._lost = False
         if news.type in {"token", "thinking"}:
             self._text(news)
-        elif news.type not in QUIET_LINES:
+        elif news.type not in QUIET_LINES and not is_echo(news):
             self._state(news)
 
     def _text(self, event: RunEvent) -> None:
@@ -78,14 +80,46 @@ class PlainView:
         path = event.step_id
         for kind in ("thinking", "token"):
             self._flush(path or "", kind)
-        clock = event.ts.astimezone().strftime("%H:%M:%S")
-        what = event.type.partition(".")[2].replace("_", " ")
-        if event.type == "edge.taken":
-            _write(f"{clock} {event.data.get('from')} -> {event.data.get('to')}: {safe(str(event.data.get('why')))}")
-        elif path is None:
-            _write(f"{clock} run {what}{_details(event)}")
-        else:
-            _write(f"{clock} {path} {what}{_details(event)}")
+        _write(_line(event))
+
+
+class WaitsView:
+    """Only what somebody must do something about, on standard error: standard output is for data."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        return
+
+    def take(self, news: RunEvent | ConnectionLost) -> None:
+        if isinstance(news, ConnectionLost):
+            return
+        is_pause = news.type == "run.paused" and not is_echo(news)
+        if is_pause or (news.type == "step.waiting" and news.data.get("for") != "timer"):
+            err().print(Text(_line(news)))
+
+
+def _line(event: RunEvent) -> str:
+    clock = event.ts.astimezone().strftime("%H:%M:%S")
+    path, data = event.step_id, event.data
+    match event.type:
+        case "edge.taken":
+            return f"{clock} {data.get('from')} -> {data.get('to')}: {safe(str(data.get('why')))}"
+        case "step.waiting":
+            commands = wait_commands(event.run_id, path or "", data)
+            return f"{clock} {path} {wait_text(data)}{_typed(commands)}"
+        case "run.paused":
+            return f"{clock} run {pause_text(path or '', data)}{_typed(pause_commands(event.run_id, path or '', data))}"
+        case _:
+            what = event.type.partition(".")[2].replace("_", " ")
+            return f"{clock} {path or 'run'} {what}{_details(event)}"
+
+
+def _typed(commands: list[str]) -> str:
+    return f"  ({'; '.join(commands)})" if commands else ""
 
 
 def _details(event: RunEvent) -> str:
@@ -97,14 +131,13 @@ def _details(event: RunEvent) -> str:
         case "step.retrying":
             superseded = data.get("superseded_attempt", event.attempt - 1)
             return f": attempt {event.attempt}; what attempt {superseded} wrote above no longer counts"
-        case "step.waiting":
-            until = until_of(data)
-            return f" until {time_text(until)}" if until else ""
         case "step.skipped":
             return f": {safe(str(data.get('when')))} is false"
         case _:
             took = f" in {duration_text(data['duration_ms'])}" if data.get("duration_ms") is not None else ""
             error = error_of(data) if event.type != "run.cancelled" else None
+            if (output := decision_of(data)) is not None:
+                return f": {decision_text(output)}"
             return took + _spent(event) + (f": {error.type}: {safe(error.message)}" if error else "")
 
 

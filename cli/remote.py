@@ -1,6 +1,7 @@
 """Calls to the services: one event loop a command, and every failure as a message and an exit code."""
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
@@ -33,7 +34,7 @@ def with_api(work: Callable[[ApiClient], Awaitable[ResultT]]) -> ResultT:
         url = load_cli_settings().api_url
 
         async def run() -> ResultT:
-            async with ApiClient(url) as api:
+            async with ApiClient(url, actor=_actor()) as api:
                 return await work(api)
 
         with _unreachable("the workflow engine", url, "STUDIO_API_URL"):
@@ -46,11 +47,19 @@ def with_prompts(work: Callable[[PromptClient], Awaitable[ResultT]]) -> ResultT:
         url = load_cli_settings().prompt_url
 
         async def run() -> ResultT:
-            async with PromptClient(url) as prompts:
+            async with PromptClient(url, actor=_actor()) as prompts:
                 return await work(prompts)
 
         with _unreachable("the prompt engine", url, "STUDIO_PROMPT_URL"):
             return asyncio.run(run())
+
+
+def _actor() -> str | None:
+    """Whom histories name; None for a user id without a name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 @contextmanager

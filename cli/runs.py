@@ -15,6 +15,7 @@ from cli.follow import ConnectionLost, follow
 from cli.output import err, out, plain, print_json, print_json_line
 from cli.plain import PlainView
 from cli.remote import with_api
+from cli.story import RunStory
 from cli.summary import print_end, print_run, print_runs
 from cli.watch import Watched, announce, exit_as, open_view, watch
 from studio.clients.api import ApiClient
@@ -73,7 +74,7 @@ def start_and_watch(target: str, options: RunOptions) -> None:
                 return started, "ended"
             if not options.as_json:
                 announce(started)
-            return await watch(api, started.id, None if options.as_json else open_view(), options.limit)
+            return await watch(api, started.id, open_view(as_json=options.as_json), options.limit)
 
         run, watched = with_api(work)
     if options.as_json:
@@ -129,11 +130,19 @@ def show_runs(filters: Mapping[str, str | Sequence[str] | None], *, limit: int, 
 
 
 def show_run(run_id: str, *, as_json: bool) -> None:
-    run = with_api(lambda api: api.get_run(run_id))
+    async def work(api: ApiClient) -> tuple[Run, RunStory]:
+        run = await api.get_run(run_id)
+        story = RunStory()
+        if run.status == "paused" and not as_json:  # only its events say why
+            for event in await api.list_events(run_id):
+                story.take(event)
+        return run, story
+
+    run, story = with_api(work)
     if as_json:
         print_json(run)
     else:
-        print_run(run)
+        print_run(run, story.paused)
 
 
 def show_events(run_id: str, *, as_json: bool) -> None:

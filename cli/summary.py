@@ -19,6 +19,7 @@ from cli.output import (
     time_text,
     usage_text,
 )
+from cli.waits import Facts, pause_commands, pause_text, wait_commands, wait_text
 from studio.contracts.base import utc_now
 from studio.contracts.runs import FINAL_STATUSES, Run
 
@@ -29,8 +30,8 @@ def print_end(run: Run) -> None:
     _print_facts(_end_facts(run))
 
 
-def print_run(run: Run) -> None:
-    """Everything about a run; outputs of steps only in JSON."""
+def print_run(run: Run, paused: tuple[str, Facts] | None = None) -> None:
+    """Everything about a run; outputs of steps only in JSON. `paused` is the place and the data of its pause."""
     facts = [("workflow" if run.kind == "workflow" else "agent", f"{run.workflow.name} v{run.workflow.version}")]
     facts += [("project", run.project_id)] if run.project_id != "default" else []
     facts += [("session", run.session_id)] if run.session_id else []
@@ -56,7 +57,25 @@ def print_run(run: Run) -> None:
             ],
             right=("attempt", "duration", "tokens", "cost"),
         )
+    _print_waits(run, paused)
     print_output(run)
+
+
+def _print_waits(run: Run, paused: tuple[str, Facts] | None) -> None:
+    """What has to happen for the run to go on, each with what to type."""
+    waits = [
+        (f"{step.id} {wait_text(step.waiting)}", wait_commands(run.id, step.id, step.waiting))
+        for step in run.steps
+        if step.waiting is not None
+    ]
+    if paused is not None:
+        waits.append((pause_text(*paused), pause_commands(run.id, *paused)))
+    if waits:
+        print_text("")
+    for text, commands in waits:
+        print_text(text, "magenta")
+        for command in commands:
+            print_text(f"  {command}", "cyan")
 
 
 def print_output(run: Run) -> None:

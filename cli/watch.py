@@ -1,7 +1,7 @@
 """Watching a run until it ends or its watcher has had enough."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Literal, NoReturn, Protocol
 
@@ -12,7 +12,7 @@ from rich.text import Text
 from cli.follow import ConnectionLost, follow, read_run
 from cli.live import LiveView
 from cli.output import err, on_terminal, out
-from cli.plain import PlainView
+from cli.plain import PlainView, WaitsView
 from cli.remote import FAILED, INTERRUPTED
 from studio.clients.api import ApiClient
 from studio.contracts.events import RunEvent
@@ -28,7 +28,10 @@ class View(AbstractAsyncContextManager["View"], Protocol):
     def take(self, news: RunEvent | ConnectionLost) -> None: ...
 
 
-def open_view() -> View:
+def open_view(*, as_json: bool = False) -> View:
+    """With `as_json` standard output is left to the data."""
+    if as_json:
+        return WaitsView()
     return LiveView(Console(highlight=False)) if on_terminal() else PlainView()
 
 
@@ -37,13 +40,12 @@ def announce(run: Run) -> None:
     out().print(Text.assemble((name, "bold"), (f"  {run.id}", "dim")))
 
 
-async def watch(api: ApiClient, run_id: str, view: View | None, limit: timedelta | None = None) -> tuple[Run, Watched]:
+async def watch(api: ApiClient, run_id: str, view: View, limit: timedelta | None = None) -> tuple[Run, Watched]:
     """Show a run's events until it ends, until Ctrl-C or for `limit`; then also the run as it stands."""
     try:
-        async with asyncio.timeout(limit.total_seconds() if limit else None), view or AsyncExitStack():
+        async with asyncio.timeout(limit.total_seconds() if limit else None), view:
             async for news in follow(api, run_id):
-                if view is not None:
-                    view.take(news)
+                view.take(news)
         return await read_run(api, run_id), "ended"
     except TimeoutError:
         return await _stopped(api, run_id, "timed out")
@@ -68,5 +70,7 @@ def exit_as(run: Run, watched: Watched) -> NoReturn:
     console.print(Text(f"{reason}. The run goes on ({run.status}).", "yellow"))
     console.print(Text(f"  watch it   studio events {run.id} -f"))
     console.print(Text(f"  look at it studio get {run.id}"))
+    if run.status == "paused":
+        console.print(Text(f"  resume it  studio resume {run.id}"))
     console.print(Text(f"  cancel it  studio cancel {run.id}"))
     raise typer.Exit(INTERRUPTED if watched == "detached" else FAILED)

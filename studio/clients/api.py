@@ -12,8 +12,10 @@ from yarl import URL
 from studio.clients.http import connection_faults, raise_for_problem
 from studio.contracts.base import Json, Page
 from studio.contracts.events import RunEvent
+from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval
 from studio.contracts.resources import ApplyReport, ValidationReport
 from studio.contracts.runs import Run, RunKind, StartRun
+from studio.contracts.waits import Limits
 from studio.errors import DependencyUnavailable
 from studio.sse import EventSplitter, event_data
 
@@ -83,6 +85,31 @@ class ApiClient:
 
     async def cancel_run(self, run_id: str) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "cancel"), {}))
+
+    async def pause_run(self, run_id: str) -> Run:
+        return Run.model_validate_json(await self._call("POST", ("runs", run_id, "pause"), {}))
+
+    async def resume_run(self, run_id: str) -> Run:
+        return Run.model_validate_json(await self._call("POST", ("runs", run_id, "resume"), {}))
+
+    async def change_limits(self, run_id: str, changes: Limits) -> Run:
+        """Only the fields that are set change; None takes a limit away."""
+        body = changes.model_dump(mode="json", exclude_unset=True)
+        return Run.model_validate_json(await self._call("PATCH", ("runs", run_id, "limits"), {}, body))
+
+    async def send_signal(self, run_id: str, name: str, payload: Json = None) -> Run:
+        return Run.model_validate_json(await self._call("POST", ("runs", run_id, "signals", name), {}, payload))
+
+    async def list_approvals(self, run_id: str) -> list[PendingApproval]:
+        """What waits for a person now."""
+        answer = await self._call("GET", ("runs", run_id, "approvals"), {})
+        return Page[PendingApproval].model_validate_json(answer).items
+
+    async def decide(self, run_id: str, step_id: str, decision: DecideApproval) -> ApprovalOutcome:
+        """An approval that was decided before is answered with what was decided then."""
+        path = ("runs", run_id, "approvals", *step_id.split("/"))
+        body = decision.model_dump(mode="json", exclude_unset=True)
+        return ApprovalOutcome.model_validate_json(await self._call("POST", path, {}, body))
 
     async def list_events(self, run_id: str) -> list[RunEvent]:
         """The events so far, from the first; of a run that has ended all of them."""

@@ -1,6 +1,7 @@
 """The view on a terminal: a pseudo-terminal, read as the bytes that the command writes."""
 
 import asyncio
+import getpass
 import os
 import pty
 import re
@@ -131,3 +132,57 @@ class TestLiveView:
             await terminal.shows("✓ write", after=place)
             assert await process.wait() == 0
         assert "one twoone" not in terminal.text
+
+
+INNER = """\
+kind: workflow
+name: inner
+pattern: sequential
+steps:
+  - {id: never, when: "${{ input == 0 }}", transform: 1}
+  - {id: write, agent: {message: write}}
+  - {id: ok, approval: {message: "Print\\x1b[2J it?"}}
+"""
+OUTER = """\
+kind: workflow
+name: outer
+limits: {max_steps: 2}
+pattern: sequential
+steps:
+  - id: twice
+    loop:
+      do:
+        - {id: printing, workflow: inner, input: 1}
+        - {id: hear, wait: {signal: go}}
+      until: ${{ iteration == 1 }}
+      max_iterations: 2
+"""
+
+
+class TestWaitsAndPauses:
+    async def test_each_says_what_to_type(self, platform: Platform) -> None:
+        platform.upstream.when("write", Reply(text="The sea"))
+        platform.studio.write("outer.yaml", f"{INNER}---\n{OUTER}")
+        async with _on_terminal(platform.studio, "run", "outer.yaml") as (terminal, process):
+            place = await terminal.shows("▸ printing · round 1")
+            place = await terminal.shows("    » never               skipped", after=place)
+            place = await terminal.shows("    ✓ write", after=place)
+            place = await terminal.shows("    ◦ ok                  waits for approval\n", after=place)
+            place = await terminal.shows("      │ Print\ufffd[2J it?\n", after=place)
+            await terminal.shows(" 'twice#0/printing/ok'\n", after=place)
+            found = re.search(r"studio approve (run_\w+) 'twice#0/printing/ok'", terminal.text[place:])
+            assert found is not None
+            run_id = found[1]
+            (await platform.studio("approve", run_id, "twice#0/printing/ok", "--reject", "--comment", "no")).ok()
+            place = await terminal.shows("    ✗ ok", after=place)
+            place = await terminal.shows(f"rejected by {getpass.getuser()}: no\n", after=place)
+            place = await terminal.shows("  ◦ hear                waits for the signal go\n", after=place)
+            place = await terminal.shows(f"    │ studio signal {run_id} go\n", after=place)
+            (await platform.studio("signal", run_id, "go")).ok()
+            place = await terminal.shows("‖ paused: max_steps, 2 is reached\n", after=place)
+            await terminal.shows(f"│ studio limits {run_id} --max-steps N\n", after=place)
+            (await platform.studio("cancel", run_id)).ok()
+            await terminal.shows("■ twice", after=place)
+            assert await process.wait() == 1
+        assert terminal.text.count("✓ write") == 1, "what ended is told once"
+        assert max(int(count) for count in re.findall(r"([0-9]+) tokens", terminal.text)) == 12, "counted once"

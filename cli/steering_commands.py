@@ -1,0 +1,120 @@
+"""The commands that say something to a run that goes on. Each imports what it needs when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from cli.commands import RUNS, JsonOption, RunId
+
+Limit = Annotated[str | None, typer.Option(metavar="N|none", help="`none` takes the limit away.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (pause, resume, approve, signal, limits):
+        app.command(rich_help_panel=RUNS)(command)
+
+
+def pause(run_id: RunId, as_json: JsonOption = False) -> None:
+    """Start no further step of a run; steps that are under way go on to their end.
+
+    Example: studio pause run_01k8x3v5c0000000000000000
+    """
+    from cli.steering import pause_run
+
+    pause_run(run_id, as_json=as_json)
+
+
+def resume(run_id: RunId, as_json: JsonOption = False) -> None:
+    """Let a paused run go on. One that a limit paused needs a higher limit first: `studio limits`.
+
+    Example: studio resume run_01k8x3v5c0000000000000000
+    """
+    from cli.steering import resume_run
+
+    resume_run(run_id, as_json=as_json)
+
+
+def approve(
+    run_id: RunId,
+    step_id: Annotated[
+        str | None, typer.Argument(metavar="STEP", help="The step's path; without it, what waits is listed.")
+    ] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
+    comment: Annotated[str | None, typer.Option("--comment", help="Why, for the run's later steps to see.")] = None,
+    edit: Annotated[
+        str | None,
+        typer.Option("--edit", metavar="JSON|@FILE", help="Approve this instead of the input that is shown."),
+    ] = None,
+    shown: Annotated[
+        str | None, typer.Option("--hash", help="Only if the step still shows what has this hash (see --json).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide what a run waits for a person to decide; or list it.
+
+    Who decided is you, by your user name. Exit code 1 when it was already decided otherwise.
+
+    Example: studio approve run_01k8x3v5c0000000000000000 review --comment "well put"
+    """
+    from cli.inputs import parse_json
+    from cli.steering import decide, parse_decision, show_approvals
+
+    given = {"comment": comment, "hash": shown}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if step_id is None:
+        if reject or edit is not None or changes:
+            raise typer.BadParameter("say which step; without one, what waits is listed.", param_hint="STEP")
+        show_approvals(run_id, as_json=as_json)
+        return
+    if edit is not None:
+        if reject:
+            raise typer.BadParameter("an edit is an approval, so it does not go with --reject.", param_hint="--edit")
+        changes["edit"] = parse_json(edit, "--edit")
+    body = parse_decision({"decision": "reject" if reject else "approve", **changes})
+    decide(run_id, step_id, body, as_json=as_json)
+
+
+def signal(
+    run_id: RunId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal that a step waits for.")],
+    payload: Annotated[
+        str | None, typer.Argument(metavar="JSON|@FILE", help="The step's output; null when left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a run a signal. One that no step waits for yet is kept for the first that does.
+
+    Example: studio signal run_01k8x3v5c0000000000000000 paid '{"amount": 12}'
+    """
+    from cli.inputs import parse_json
+    from cli.steering import send_signal
+
+    send_signal(run_id, name, None if payload is None else parse_json(payload, "JSON|@FILE"), as_json=as_json)
+
+
+def limits(
+    run_id: RunId,
+    max_tokens: Limit = None,
+    max_cost_usd: Limit = None,
+    max_steps: Limit = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION|none", help="From the run's start: 90, 30s, 5m. `none` takes it away."),
+    ] = None,
+    on_exceeded: Annotated[str | None, typer.Option(metavar="pause|fail", help="What reaching a limit does.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Raise or lower what a run may take; what is left out stays.
+
+    Example: studio limits run_01k8x3v5c0000000000000000 --max-tokens 20000
+    """
+    from cli.steering import change_limits, parse_limits
+
+    given = {
+        "max_tokens": max_tokens,
+        "max_cost_usd": max_cost_usd,
+        "max_steps": max_steps,
+        "timeout": timeout,
+        "on_exceeded": on_exceeded,
+    }
+    change_limits(run_id, parse_limits(given), as_json=as_json)

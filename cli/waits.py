@@ -1,0 +1,70 @@
+"""What a run waits for, why it is paused, and what to type so that it goes on."""
+
+import shlex
+from collections.abc import Mapping
+
+from cli.output import safe, time_text
+from cli.story import until_of
+from studio.contracts.base import Json
+
+Facts = Mapping[str, Json]
+"""The data of a `step.waiting` or `run.paused` event; a step's `waiting` is the same as the former."""
+
+
+def wait_text(waiting: Facts) -> str:
+    """`waits for approval: Send it?`, `waits for the signal go`, `waits until 12:00:00`."""
+    match waiting.get("for"):
+        case "approval":
+            return f"{wait_head(waiting)}: {' '.join(safe(str(waiting.get('message'))).split())}"
+        case _:
+            return wait_head(waiting)
+
+
+def wait_head(waiting: Facts) -> str:
+    """The same without the message of an approval."""
+    until = until_of(waiting)
+    moment = f"until {time_text(until)}" if until is not None else ""
+    match waiting.get("for"):
+        case "approval":
+            return f"waits for approval {moment}".rstrip()
+        case "signal":
+            return f"waits for the signal {safe(str(waiting.get('name')))} {moment}".rstrip()
+        case _:
+            return f"waits {moment}".rstrip()
+
+
+def wait_commands(run_id: str, path: str, waiting: Facts) -> list[str]:
+    """What ends the wait; nothing when only time does."""
+    match waiting.get("for"):
+        case "approval":
+            return [f"studio approve {run_id} {shlex.quote(path)}"]
+        case "signal":
+            return [f"studio signal {run_id} {waiting.get('name')}"]
+        case _:
+            return []
+
+
+def decision_text(output: Facts) -> str:
+    """An approval's output, or what its endpoint answers: `approved by ada, edited: nicer`."""
+    words = "approved" if output.get("decision") == "approve" else "rejected"
+    words += f" by {safe(str(output.get('by')))}" if output.get("by") else ", as nobody decided in time"
+    words += ", edited" if output.get("edited") else ""
+    return words + (f": {safe(str(output.get('comment')))}" if output.get("comment") else "")
+
+
+def pause_text(path: str, paused: Facts) -> str:
+    """`paused on request`, `paused: max_tokens, 5000 is reached`; `path` is that of a child workflow, or empty."""
+    within = f" in {path}" if path else ""
+    if paused.get("reason") == "limit_exceeded":
+        return f"paused{within}: {paused.get('limit')} is reached"
+    return f"paused{within} on request"
+
+
+def pause_commands(run_id: str, path: str, paused: Facts) -> list[str]:
+    """What lets the run go on, one after the other. A child workflow's own limit stands."""
+    if paused.get("reason") != "limit_exceeded":
+        return [f"studio resume {run_id}"]
+    if path:
+        return [f"studio cancel {run_id}"]
+    option = str(paused.get("limit")).partition(",")[0].replace("_", "-")
+    return [f"studio limits {run_id} --{option} N", f"studio resume {run_id}"]
