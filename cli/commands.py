@@ -98,7 +98,7 @@ def validate(
 
 def graph(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file that holds a workflow.", exists=True)],
-    name: Annotated[str | None, typer.Option("--name", help="Which one, if the file holds several.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Which one of the file's; default the last.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a workflow as a Mermaid flowchart. Needs no running stack.

@@ -64,7 +64,7 @@ def validate(paths: Sequence[Path], *, as_json: bool) -> None:
 def graph(path: Path, *, name: str | None, as_json: bool) -> None:
     with rejections_reported(as_json=as_json):
         sources = read_sources([path])
-        workflow = _read_workflow(sources, _only_workflow(sources, path, name))
+        workflow = _read_workflow(sources, _last_workflow(sources, path, name))
     drawn = Graph.model_validate(workflow_graph(workflow))
     if as_json:
         print_json(drawn)
@@ -72,21 +72,14 @@ def graph(path: Path, *, name: str | None, as_json: bool) -> None:
         typer.echo(mermaid(drawn), nl=False)
 
 
-def _only_workflow(sources: Sources, path: Path, name: str | None) -> int:
-    """The place among the documents of the workflow called `name`, or of the only one."""
+def _last_workflow(sources: Sources, path: Path, name: str | None) -> int:
+    """The place among the documents of the workflow called `name`, else of the last one, which `studio run` runs."""
     documents = [cast("JsonObject", value) if isinstance(value, dict) else {} for value in sources.values]
-    workflows = {
-        index: str(found.get("name")) for index, found in enumerate(documents) if found.get("kind") == "workflow"
-    }
-    chosen = [index for index, found in workflows.items() if name in {None, found}]
+    workflows = [index for index, found in enumerate(documents) if found.get("kind") == "workflow"]
+    chosen = [index for index in workflows if name in {None, documents[index].get("name")}]
     if not chosen:
         raise typer.BadParameter(f"{path} holds no workflow{f' {name!r}' if name else ''}.", param_hint="PATH")
-    if len(chosen) > 1:
-        names = ", ".join(workflows.values())
-        raise typer.BadParameter(
-            f"{path} holds {len(chosen)} workflows ({names}); --name picks one.", param_hint="PATH"
-        )
-    return chosen[0]
+    return chosen[-1]
 
 
 def _read_workflow(sources: Sources, index: int) -> AnyWorkflow:

@@ -122,7 +122,7 @@ class LiveView:
         running = self._story.running
         room = max((self._console.height - RESERVED_LINES) // max(len(running), 1) - 1, 1)
         lines = [line for step in running for line in self._running(step, spinner, room)]
-        if self._story.status is None:
+        if not self._story.steps and self._story.status in {None, "running"}:
             lines.append(self._queued(spinner))
         elif self._story.paused is not None:
             lines += self._paused(*self._story.paused)

@@ -171,3 +171,13 @@ class TestValidate:
         line = next(line for line in done.err.splitlines() if line.startswith(f"brief.yaml:{place}: "))
         assert message in line
         assert (await definitions("validate", "brief.yaml", "--json")).json["valid"] is False
+
+
+class TestGraph:
+    async def test_of_several_workflows_the_last_is_drawn_as_it_is_run(self, definitions: Studio) -> None:
+        second = WORKFLOW.replace("name: brief", "name: second").replace("id: write", "id: rewrite")
+        definitions.write("both.yaml", f"{WORKFLOW}---\n{second}")
+        drawn = (await definitions("graph", "both.yaml")).ok().out
+        assert drawn == 'flowchart TD\n  n0(["rewrite"])\n'
+        assert '"write"' in (await definitions("graph", "both.yaml", "--name", "brief")).ok().out
+        assert (await definitions("graph", "both.yaml", "--name", "third")).code == 2

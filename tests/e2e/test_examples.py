@@ -1,6 +1,7 @@
 """The product as a user meets it: the whole embedded stack, the local model, the examples."""
 
 import asyncio
+import getpass
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ INPUTS = {
     "parallelisation.yaml": {"plan": "Sell tea by the cup from a bicycle."},
     "orchestrator-workers.yaml": {"city": "Kyoto"},
     "evaluator-optimizer.yaml": {"product": "a folding bicycle"},
+    "approval.yaml": {"customer": "ada@example.com", "message": "Do you have green tea?"},
 }
+WAIT_FOR_A_PERSON = {"approval.yaml"}
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +39,28 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioCommand]:
 
 def run_example(studio: StudioCommand, name: str) -> dict[str, Any]:
     arguments = ("run", str(EXAMPLES / name), "--input", json.dumps(INPUTS[name]), "--json")
+    if name not in WAIT_FOR_A_PERSON:
+        return as_json(studio, *arguments)
+    run_id = as_json(studio, *arguments, "--no-follow")["id"]
+    approve_all(studio, run_id)
+    return as_json(studio, "get", run_id, "--json")
+
+
+def as_json(studio: StudioCommand, *arguments: str) -> dict[str, Any]:
     ran = studio.run(*arguments, STUDIO_DATA_DIR=str(studio.data))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return cast("dict[str, Any]", json.loads(ran.stdout))
+
+
+def approve_all(studio: StudioCommand, run_id: str) -> None:
+    """Follow the run to its end and approve what it asks."""
+    with studio.start("events", run_id, "-f", "--json", STUDIO_DATA_DIR=str(studio.data)) as following:
+        assert following.stdout is not None
+        for line in following.stdout:
+            event = json.loads(line)
+            if event["type"] == "step.waiting":
+                assert as_json(studio, "approve", run_id, event["step_id"], "--json")["accepted"]
+    assert following.returncode == 0
 
 
 def is_late_vote(step: dict[str, Any]) -> bool:
@@ -86,6 +108,13 @@ class TestExamples:
         assert steps[:2] == ["guide", "guide/manager.round-1"]
         assert "guide/worker.historian-1" in steps
         assert steps[-1] == "guide/manager.round-2"
+
+    def test_what_a_person_approved_is_sent_by_the_child_workflow(self, studio: StudioCommand) -> None:
+        run = run_example(studio, "approval.yaml")
+        outputs = {step["id"]: step["output"] for step in run["steps"]}
+        assert (run["output"]["decision"], run["output"]["by"]) == ("approve", getpass.getuser())
+        assert outputs["decided/send/letter"]["text"] == outputs["draft"]
+        assert run["output"]["result"] == outputs["decided/send/letter"]
 
     def test_the_judge_is_heard_in_every_round(self, studio: StudioCommand) -> None:
         run = run_example(studio, "evaluator-optimizer.yaml")

@@ -40,10 +40,10 @@ class StudioCommand:
             check=False,
         )
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, **env: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             self.command(*arguments),
-            env=self.environment(),
+            env=self.environment(**env),
             cwd=self.data.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
