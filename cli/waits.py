@@ -53,10 +53,10 @@ def decision_text(output: Facts) -> str:
 
 
 def pause_text(path: str, paused: Facts) -> str:
-    """`paused on request`, `paused: max_tokens, 5000 is reached`; `path` is that of a child workflow, or empty."""
+    """`paused on request`, `paused: max_tokens 5000 is reached`; `path` is that of a child workflow, or empty."""
     within = f" in {path}" if path else ""
     if paused.get("reason") == "limit_exceeded":
-        return f"paused{within}: {paused.get('limit')} is reached"
+        return f"paused{within}: {str(paused.get('limit')).replace(',', '')} is reached"
     return f"paused{within} on request"
 
 

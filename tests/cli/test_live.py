@@ -179,7 +179,7 @@ class TestWaitsAndPauses:
             place = await terminal.shows("  ◦ hear                waits for the signal go\n", after=place)
             place = await terminal.shows(f"    │ studio signal {run_id} go\n", after=place)
             (await platform.studio("signal", run_id, "go")).ok()
-            place = await terminal.shows("‖ paused: max_steps, 2 is reached\n", after=place)
+            place = await terminal.shows("‖ paused: max_steps 2 is reached\n", after=place)
             await terminal.shows(f"│ studio limits {run_id} --max-steps N\n", after=place)
             (await platform.studio("cancel", run_id)).ok()
             await terminal.shows("■ twice", after=place)

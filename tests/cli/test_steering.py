@@ -128,7 +128,7 @@ class TestLimits:
         run_id = await started(platform, text, "paused")
         shown = (await platform.studio("get", run_id)).ok().out
         raising = f"  studio limits {run_id} --max-tokens N\n  studio resume {run_id}\n"
-        assert f"\npaused: max_tokens, 1 is reached\n{raising}" in shown
+        assert f"\npaused: max_tokens 1 is reached\n{raising}" in shown
         again = (await platform.studio("resume", run_id)).ok()
         assert "is paused again" in again.out
         done = (await platform.studio("limits", run_id, "--max-tokens", "900", "--timeout", "none")).ok()
@@ -214,7 +214,7 @@ class TestFollowing:
         text = one_step(f"{ASK}\n  - {ASK.replace('ask', 'again')}", limits="{max_steps: 1}")
         platform.studio.write("flow.yaml", text)
         process = await platform.studio.start("run", "flow.yaml")
-        lines = await line_with(process, "run paused: max_steps, 1 is reached")
+        lines = await line_with(process, "run paused: max_steps 1 is reached")
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
         assert process.returncode == 130
