@@ -20,6 +20,7 @@ from studio.contracts.steps import (
     WaitStep,
 )
 from studio.engine import chains, ending, fans, graphs, pauses, teams, waits
+from studio.engine.patterns import Patterns
 from studio.engine.plan import ROOT, Plan
 from studio.engine.scope import UnusableError
 from studio.engine.state import (
@@ -44,7 +45,7 @@ from studio.engine.state import (
     Ticked,
     TimerFired,
 )
-from studio.engine.turn import Patterns, Turn
+from studio.engine.turn import Turn
 
 
 def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, list[Command]]:

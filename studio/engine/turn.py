@@ -8,6 +8,7 @@ Temporal's deadlock limit of two seconds.
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun, is_inside
@@ -19,6 +20,9 @@ from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, i
 from studio.engine.state import CacheUse, CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
+
+if TYPE_CHECKING:
+    from studio.engine.patterns import Patterns
 
 TURN_COST = 4_000
 """About a quarter of a second of steps without comprehensions."""
@@ -40,8 +44,6 @@ TIMERS = ("timeout", "retry", "wait", "join")
 
 
 class Turn:
-    """`actions` is by name what work can be; patterns add theirs in `studio.engine.scheduler`."""
-
     def __init__(self, plan: Plan, state: RunState, at: datetime, patterns: "Patterns") -> None:
         self.plan = plan
         self.at = at
@@ -380,32 +382,3 @@ class Turn:
         frame = self.frame(path)
         frame.group, frame.position, frame.last = group, 0, None
         self.later("next", path)
-
-
-class Patterns:
-    """What a turn asks of the patterns. One instance, in `studio.engine.scheduler`."""
-
-    def __init__(
-        self,
-        *,
-        actions: dict[str, Callable[[Turn, str], None]],
-        begin: Callable[[Turn, str, Json], None],
-        question: Callable[[Turn, str], RunAgent],
-        may_start: Callable[[Turn, str], bool],
-        child_over: Callable[[Turn, str, str, str, RunError | None], None],
-        settled: Callable[[Turn, str], None],
-        root_stopped: Callable[[Turn], None],
-        end: Callable[[Turn, RunStatus, Json, RunError | None], None],
-    ) -> None:
-        self.actions = actions
-        self.begin = begin
-        """Raises `UnusableError`."""
-        self.question = question
-        """Of a router, a manager or a worker."""
-        self.may_start = may_start
-        self.child_over = child_over
-        """The path of the block, of its child, the child's id in the plan, and the error that nothing caught."""
-        self.settled = settled
-        """All inside a block that had what it waited for has ended."""
-        self.root_stopped = root_stopped
-        self.end = end
