@@ -61,8 +61,8 @@ def _checked(model: type[ModelT], values: JsonObject) -> ModelT:
         raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=option) from None
 
 
-def change_limits(run_id: str, changes: Limits, *, as_json: bool) -> None:
-    run = with_api(lambda api: api.change_limits(run_id, changes))
+def change_limits(run_id: str, changes: Limits, step_id: str | None, *, as_json: bool) -> None:
+    run = with_api(lambda api: api.change_limits(run_id, changes, step_id))
     values = changes.model_dump(mode="json", exclude_unset=True)
     told = ", ".join(f"{name} {NO_LIMIT if value is None else value}" for name, value in values.items())
     then = f" It is paused; `studio resume {run.id}` lets it go on." if run.status == "paused" else ""

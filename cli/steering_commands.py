@@ -102,6 +102,7 @@ def limits(
         typer.Option(metavar="DURATION|none", help="From the run's start: 90, 30s, 5m. `none` takes it away."),
     ] = None,
     on_exceeded: Annotated[str | None, typer.Option(metavar="pause|fail", help="What reaching a limit does.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="STEP", help="Of the child workflow that this step runs.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Raise or lower what a run may take; what is left out stays.
@@ -117,4 +118,4 @@ def limits(
         "timeout": timeout,
         "on_exceeded": on_exceeded,
     }
-    change_limits(run_id, parse_limits(given), as_json=as_json)
+    change_limits(run_id, parse_limits(given), step, as_json=as_json)

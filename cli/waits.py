@@ -61,10 +61,9 @@ def pause_text(path: str, paused: Facts) -> str:
 
 
 def pause_commands(run_id: str, path: str, paused: Facts) -> list[str]:
-    """What lets the run go on, one after the other. A child workflow's own limit stands."""
+    """What lets the run go on, one after the other."""
     if paused.get("reason") != "limit_exceeded":
         return [f"studio resume {run_id}"]
-    if path:
-        return [f"studio cancel {run_id}"]
+    of_child = f" --step {path}" if path else ""
     option = str(paused.get("limit")).partition(",")[0].replace("_", "-")
-    return [f"studio limits {run_id} --{option} N", f"studio resume {run_id}"]
+    return [f"studio limits {run_id} --{option} N{of_child}", f"studio resume {run_id}"]

@@ -23,9 +23,15 @@ class Steering:
     async def resume(self, run_id: str) -> Run:
         return await self._tell(run_id, RESUME)
 
-    async def set_limits(self, run_id: str, changes: Limits) -> Run:
-        """Only the fields that are set change."""
-        return await self._tell(run_id, LIMITS, changes.model_dump(mode="json", exclude_unset=True))
+    async def set_limits(self, run_id: str, changes: Limits, step_id: str | None) -> Run:
+        """Only the fields that are set change; of the run, or of the child workflow that a step runs."""
+        target = None
+        if step_id is not None:
+            steps = (await self._runs.get(run_id)).steps
+            if not any(step.id == step_id and step.kind == "workflow" and step.status == "running" for step in steps):
+                raise NotFound(f"No child workflow goes on at {step_id!r} of the run {run_id!r}.")
+            target = child_workflow_id(run_id, step_id)
+        return await self._tell(run_id, LIMITS, changes.model_dump(mode="json", exclude_unset=True), target=target)
 
     async def signal(self, run_id: str, name: str, payload: Json) -> Run:
         """The child workflow of which a step waits for it gets the signal, else the run, which keeps it."""

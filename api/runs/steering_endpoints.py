@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Body, Path, Query
 
 from api.deps import PartsDep, Ref
 from api.docs import problems
@@ -18,6 +18,9 @@ from workflows.names import RESERVED
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=JsonRoute)
 _REFUSALS = problems(404, 409, 503)
 Payload = Annotated[Json, Body(description="Any JSON; null without a body")]
+ChildStep = Annotated[
+    str | None, Query(max_length=2000, description="Of the child workflow that this step runs, not of the run itself")
+]
 StepPath = Annotated[str, Path(max_length=2000, description="The step's path, `research/answer[2]`")]
 
 
@@ -34,9 +37,9 @@ async def resume_run(run_id: Ref, parts: PartsDep) -> Run:
 
 
 @router.patch("/{run_id}/limits", summary="Raise or lower a run's limits", responses=problems(404, 409, 415, 422, 503))
-async def change_limits(run_id: Ref, changes: Limits, parts: PartsDep) -> Run:
+async def change_limits(run_id: Ref, changes: Limits, parts: PartsDep, step_id: ChildStep = None) -> Run:
     """Only the fields that are given change; null takes a limit away. A paused run stays so until it is resumed."""
-    return await parts.steering.set_limits(run_id, changes)
+    return await parts.steering.set_limits(run_id, changes, step_id)
 
 
 @router.post(

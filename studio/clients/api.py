@@ -92,10 +92,11 @@ class ApiClient:
     async def resume_run(self, run_id: str) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "resume"), {}))
 
-    async def change_limits(self, run_id: str, changes: Limits) -> Run:
-        """Only the fields that are set change; None takes a limit away."""
+    async def change_limits(self, run_id: str, changes: Limits, step_id: str | None = None) -> Run:
+        """Only the fields that are set change; None takes a limit away. `step_id` names a child workflow's step."""
         body = changes.model_dump(mode="json", exclude_unset=True)
-        return Run.model_validate_json(await self._call("PATCH", ("runs", run_id, "limits"), {}, body))
+        query = {} if step_id is None else {"step_id": step_id}
+        return Run.model_validate_json(await self._call("PATCH", ("runs", run_id, "limits"), query, body))
 
     async def send_signal(self, run_id: str, name: str, payload: Json = None) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "signals", name), {}, payload))

@@ -74,6 +74,16 @@ class TestLimits:
         await live.api.post(f"/runs/{run_id}/resume")
         assert (await live.api.finished(run_id))["status"] == "succeeded"
 
+    async def test_a_child_workflows_own_limit_can_be_raised(self, live: Live) -> None:
+        await live.workflow(ASK, ASK | {"id": "again"}, name="inner", limits={"max_steps": 1})
+        await live.workflow({"id": "c", "workflow": "inner"})
+        run_id = await live.start()
+        await live.api.until(f"/runs/{run_id}", lambda run: run["status"] == "paused")
+        (await live.api.patch(f"/runs/{run_id}/limits", {"max_steps": 5}, step_id="c")).ok(200)
+        await live.api.post(f"/runs/{run_id}/resume")
+        assert (await live.api.finished(run_id))["status"] == "succeeded"
+        assert (await live.api.patch(f"/runs/{run_id}/limits", {"max_steps": 5}, step_id="c")).status == 404
+
     @pytest.mark.parametrize("body", [{"max_tokens": 0}, {"max_money": 1}, {"timeout": "soon"}])
     async def test_nonsense_is_refused_with_its_place(self, live: Live, body: JsonObject) -> None:
         await live.workflow(LISTEN)
