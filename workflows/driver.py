@@ -221,7 +221,7 @@ class Driver:
         if self._is_gone or self._publishing is not None or self._end is not None:
             return
         if self._outbox.is_due(at_rest=is_resting):
-            self._publishing = asyncio.create_task(self._publish(self._outbox.take()))
+            self._publishing = asyncio.create_task(self._publish(self._outbox.take_at_once()))
 
     async def _publish(self, events: list[NewEvent]) -> None:
         try:

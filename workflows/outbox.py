@@ -54,6 +54,14 @@ class Outbox:
         self._events = [event for event in self._events if event.step_id in others]
         return events
 
+    def take_at_once(self) -> list[NewEvent]:
+        """What is to be published now. What calls under way were given goes before it, since they may not have begun:
+        whichever publishes an event first, it is told once and in its order.
+        """
+        handed = [event for events in self._handed.values() for event in events if event.key() is not None]
+        self._handed = {path: [] for path in self._handed}
+        return [*handed, *self.take()]
+
     def is_due(self, *, at_rest: bool) -> bool:
         """Whether the run should tell at once: nothing is under way that will take it along, or somebody outside is
         waited for and must hear of it.
