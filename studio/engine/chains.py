@@ -89,11 +89,12 @@ def routed(turn: Turn, path: str, child: str, uncaught: RunError | None) -> None
     if frame.stopping:
         turn.later("stopped", path)
         return
-    if uncaught is not None:
+    block = cast("ConditionalBlock", turn.node(path).body)
+    names_none = uncaught is not None and uncaught.type == "schema_mismatch" and block.otherwise is not None
+    if uncaught is not None and not names_none:
         turn.fail(path, uncaught)
         return
     frame.routing = False
-    block = cast("ConditionalBlock", turn.node(path).body)
     answer = turn.state.steps[child].output
     name = _named(answer, list(block.route.choices if block.route else ()))
     if name is not None:

@@ -107,7 +107,7 @@ class TestExamples:
         steps = [step["id"] for step in run_example(studio, "orchestrator-workers.yaml")["steps"]]
         assert steps[:2] == ["guide", "guide/manager.round-1"]
         assert "guide/worker.historian-1" in steps
-        assert steps[-1] == "guide/manager.round-2"
+        assert "guide/manager.round-2" in steps
 
     def test_what_a_person_approved_is_sent_by_the_child_workflow(self, studio: StudioCommand) -> None:
         run = run_example(studio, "approval.yaml")
