@@ -4,8 +4,9 @@ import pytest
 
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import parse_workflow
+from studio.contracts.runs import RunError
 from studio.engine.checks import check_workflow
-from studio.engine.state import RunAgent
+from studio.engine.state import RunAgent, StepFailed
 from tests.studio.engine.test_patterns import answer, fail, run_of
 from tests.studio.engine.test_scheduler import Run, ask
 
@@ -253,3 +254,10 @@ class TestRoute:
         other = run_of({"id": "c", "conditional": block})
         answer(other, "c/router.choice", said)
         assert other.ends[0].output == "E"
+
+    @pytest.mark.parametrize(("kind", "output"), [("schema_mismatch", "E"), ("upstream_error", None)])
+    def test_an_answer_that_was_cut_goes_to_else_and_a_call_that_failed_does_not(self, kind: str, output: Json) -> None:
+        block = {"route": ROUTE, "else": [{"id": "e", "transform": "E"}]}
+        run = run_of({"id": "c", "conditional": block})
+        run.feed(StepFailed(run.at, "c/router.choice", RunError(type=kind, message="no")))
+        assert run.ends[0].output == output
