@@ -16,6 +16,7 @@ EventType = Literal[
     "run.timed_out",
     "run.paused",
     "run.resumed",
+    "run.retried",
     "step.started",
     "step.succeeded",
     "step.failed",

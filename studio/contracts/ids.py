@@ -14,6 +14,8 @@ class IdPrefix(StrEnum):
     PROMPT = "prm"
     PROMOTION = "pmt"
     RUN = "run"
+    SCHEDULE = "sch"
+    BATCH = "bat"
 
 
 class _UlidClock:

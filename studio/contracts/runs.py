@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
 from studio.contracts.events import NewEvent
 from studio.contracts.spans import SpanId, TraceId
+from studio.contracts.waits import Limits
 
 RunKind = Literal["workflow", "agent"]
 RunStatus = Literal[
@@ -83,6 +84,8 @@ class StepRun(Wire):
     """Null when the step made no priced call."""
     cached: bool = False
     """Whether the output is that of an earlier call, as the step's `cache` allows."""
+    handled: bool = False
+    """Of a failed step: whether its `on_error` dealt with the failure."""
 
 
 CALL_KINDS: frozenset[StepKind] = frozenset({"agent", "workflow"})
@@ -167,6 +170,8 @@ class RunContext(Wire):
     trace_id: TraceId
     session_id: str | None = None
     user_id: str | None = None
+    retry: int = 0
+    """How often the run was retried before."""
 
 
 class ParentStep(Wire):
@@ -182,6 +187,24 @@ class ParentStep(Wire):
     """What the parent had to tell the run's readers; goes first."""
 
 
+class Resumption(Wire):
+    """Where a run goes on: what an earlier execution of it, or the run that it replays, left."""
+
+    steps: list[StepRun] = []
+    """As they were recorded, in the order in which they were reached."""
+    kept: list[str] = []
+    """The paths whose recorded end counts, in the order in which they ended: they are not done again."""
+    inputs: dict[str, Json] = {}
+    """By step id or path, what a step gets instead of what its definition says."""
+    usage: RunUsage = RunUsage()
+    """So far, whatever becomes of the steps."""
+    cost_usd: Decimal | None = None
+    limits: Limits | None = None
+    """Instead of the definition's."""
+    signals: dict[str, list[Json]] = {}
+    """Payloads that no step took yet, by the signal's name."""
+
+
 class RunRequest(Wire):
     """First argument of every run's workflow; the second is its `ResolvedDefinition`, the third what an earlier
     execution of the same run carries on, if there was one.
@@ -195,6 +218,8 @@ class RunRequest(Wire):
     metadata: dict[str, str] = {}
     parent: ParentStep | None = None
     """None for a run; a child workflow has the `context` of the run that it is part of."""
+    resume: Resumption | None = None
+    """Of a run that is retried or a replay; None for one that begins at its beginning."""
 
 
 class RunProgress(Wire):
@@ -205,6 +230,10 @@ class RunProgress(Wire):
     steps: list[StepRun] = []
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
+    limits: Limits | None = None
+    """As they are now."""
+    signals: dict[str, list[Json]] = {}
+    """Payloads that no step took yet, by the signal's name."""
 
 
 class RunEnd(Wire):

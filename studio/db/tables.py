@@ -91,6 +91,10 @@ class RunRow(Base):
         Index("runs_by_workflow", "definition_id", "id"),
         Index("runs_by_session", "session_id", "id"),
         Index("runs_by_status", "status", "id"),
+        Index("runs_by_batch", "batch_id", "id"),
+        Index("runs_by_schedule", "schedule_id", "id"),
+        Index("runs_by_origin", "replay_of", "id"),
+        Index("runs_by_end", "ended_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -112,9 +116,44 @@ class RunRow(Base):
     run_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JsonColumn)
     trace_id: Mapped[str] = mapped_column(String(32))
     temporal_run_id: Mapped[str | None] = mapped_column(String(64))
+    retry_count: Mapped[int] = mapped_column(default=0)
+    replay_of: Mapped[str | None] = mapped_column(String(64))
+    """The run that this one is a replay of."""
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    schedule_id: Mapped[str | None] = mapped_column(String(64))
+    queued_at: Mapped[datetime | None]
+    """When it was last retried; None for a run that never was."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class PendingApprovalRow(Base):
+    """A step of some run that waits for a person: what the inbox over all runs shows."""
+
+    __tablename__ = "pending_approvals"
+    __table_args__ = (Index("pending_approvals_by_time", "created_at", "run_id"),)
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    step_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(64))
+    waiting: Mapped[dict[str, Any]]
+    """The step's `waiting`."""
+    created_at: Mapped[datetime]
+
+
+class BatchRow(Base):
+    """Runs that were started together."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(64))
+    definition_id: Mapped[str] = mapped_column(String(64))
+    definition_name: Mapped[str] = mapped_column(String(64))
+    definition_version: Mapped[int]
+    total: Mapped[int]
+    created_at: Mapped[datetime]
 
 
 class IdempotencyRow(Base):
@@ -148,3 +187,13 @@ class BlobRow(Base):
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     data: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
+
+
+class BlobUseRow(Base):
+    """Which run's histories refer to a blob: it is kept for as long as one of them is."""
+
+    __tablename__ = "blob_uses"
+    __table_args__ = (Index("blob_uses_by_run", "run_id"),)
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)

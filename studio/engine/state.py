@@ -327,6 +327,8 @@ class RunChild(Wire):
     input: Json = None
     attempts_before: int = 0
     """Of the steps inside, in earlier attempts."""
+    steps: list[StepRun] = []
+    """What an earlier execution of the child left, by paths in the child; empty when it begins at its beginning."""
 
 
 @dataclass(frozen=True)
@@ -377,7 +379,12 @@ Command = Call | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
 def progress_of(state: RunState) -> RunProgress:
     """The steps so far with the sums of what they used."""
     return RunProgress(
-        status=_status(state), steps=list(state.steps.values()), usage=state.usage, cost_usd=state.cost_usd
+        status=_status(state),
+        steps=list(state.steps.values()),
+        usage=state.usage,
+        cost_usd=state.cost_usd,
+        limits=state.limits,
+        signals=state.signals,
     )
 
 

@@ -54,7 +54,7 @@ async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
 
 
 def context_of(row: RunRow) -> RunContext:
-    """What labels the run's work; none of it ever changes."""
+    """What labels the run's work; only a retry changes it."""
     return RunContext(
         run_id=row.id,
         project_id=row.project_id,
@@ -63,6 +63,7 @@ def context_of(row: RunRow) -> RunContext:
         trace_id=row.trace_id,
         session_id=row.session_id,
         user_id=row.user_id,
+        retry=row.retry_count,
     )
 
 
@@ -182,6 +183,8 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
         session_id=row.session_id,
         user_id=row.user_id,
         metadata=row.run_metadata,
+        retry_count=row.retry_count,
+        replay_of=row.replay_of,
         trace_id=row.trace_id,
         created_at=row.created_at,
         started_at=row.started_at,
