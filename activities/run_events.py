@@ -84,7 +84,7 @@ class RunEvents:
         info = activity.info()
         workflow_id = info.workflow_id or ""
         run = await self._contexts.get(run_id_of(workflow_id))
-        started = [event.ts for event in events if event.type == "run.started"]
+        started = [event.ts for event in events if event.type in {"run.started", "run.retried"}]
         if started:
             # A child workflow may be the first to get here, and its execution is not the run's.
             execution = info.workflow_run_id if workflow_id == run.run_id else None
