@@ -138,7 +138,7 @@ def _scope(plan: Plan, state: RunState, path: str, expressions: Sequence[Express
 
 def locate(plan: Plan, state: RunState, step_id: str, seen_from: str) -> str:
     """The path that a step's id means, seen from a path: the same visit, round and item, or else the latest."""
-    own = _upto(seen_from, step_id)
+    own = own_place(seen_from, step_id)
     if own is not None:
         return own
     node = plan.nodes[step_id]
@@ -151,7 +151,7 @@ def locate(plan: Plan, state: RunState, step_id: str, seen_from: str) -> str:
     return f"{path}@{state.visits[path]}" if state.visits.get(path) else path
 
 
-def _upto(path: str, step_id: str) -> str | None:
+def own_place(path: str, step_id: str) -> str | None:
     """The beginning of a path up to and with the step of that id, without its round; None when it is not on it."""
     taken = ""
     for segment in path.split("/"):

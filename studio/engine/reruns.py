@@ -1,0 +1,119 @@
+"""What a retried run, or a replay, does again, and what it keeps.
+
+A step runs again when it did not end well, or when something that it depends on runs again: by what its expressions
+name, as a later round, or by the edges of a graph. What merely comes later in a chain is kept. Where the records do not
+tell who depended on whom, more runs again rather than less.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from studio.contracts.base import Json
+from studio.contracts.runs import RunStatus, StepRun, is_inside
+from studio.engine.mishaps import Mishaps
+from studio.engine.plan import Plan
+from studio.engine.recorded import Recorded
+from studio.engine.spread import Spread
+from studio.engine.step_names import inputs_named, named, overridden
+
+_ANEW: dict[str, Any] = {
+    "status": "pending",
+    "ended_at": None,
+    "duration_ms": None,
+    "output": None,
+    "error": None,
+    "errors": None,
+    "waiting": None,
+    "cached": False,
+    "handled": False,
+}
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """`steps` and `kept` are what a `Resumption` takes."""
+
+    steps: list[StepRun]
+    """In the order in which they were reached; what runs again is `pending`."""
+    kept: list[str]
+    """The paths whose recorded end counts, blocks among them, in the order in which they ended."""
+    again: dict[str, str]
+    """By path, why: the recorded steps that run again, blocks left out, in the order in which they were reached. A step
+    that catches an error which may not come again is not among them."""
+
+
+def plan_rerun(
+    plan: Plan,
+    steps: Sequence[StepRun],
+    *,
+    status: RunStatus = "failed",
+    from_step: str | None = None,
+    inputs: Mapping[str, Json] | None = None,
+    overrides: Mapping[str, Json] | None = None,
+    changed_input: bool = False,
+    replay: bool = False,
+) -> Rerun:
+    """`steps` are as they were recorded when the run ended with `status`. `from_step` and the keys of `inputs` and
+    `overrides` name a step by its path or id: an id means all its rounds and items, `answer[7]` that item.
+
+    `changed_input` says that the run gets another input, `replay` that it is a run of its own: attempts and usage of
+    what runs again count anew then. Raises `UnknownStep`.
+    """
+    recorded = Recorded(plan, steps)
+    fixed = overridden(recorded, overrides or {})
+    if fixed:
+        held = {path: step for path, step in recorded.runs.items() if not any(is_inside(path, one) for one in fixed)}
+        recorded = Recorded(plan, list((held | fixed).values()))
+    begins = [] if from_step is None else named(recorded, from_step)
+    repaired, inside = inputs_named(recorded, inputs or {})
+    spread = Spread(recorded, fixed, changed_input=changed_input)
+    mishaps = Mishaps(recorded, status)
+    for path in repaired:
+        spread.start(path, "its input is given")
+    for path in inside:
+        spread.start(path, "an input inside it is given", goes_on=True)
+    for path in fixed:
+        spread.touch(path)
+    for path in begins:
+        spread.start_from(path)
+    spread.all_of(mishaps)
+    return _outcome(recorded, spread, mishaps, replay=replay)
+
+
+def _outcome(recorded: Recorded, spread: Spread, mishaps: Mishaps, *, replay: bool) -> Rerun:
+    lost_blocks = set(mishaps.lost_blocks)
+
+    def is_kept(path: str) -> bool:
+        if path in spread.again or path in spread.worked or path in lost_blocks or recorded.is_of_the_end(path):
+            return False
+        return recorded.runs[path].status in {"succeeded", "failed", "cancelled"}
+
+    def place(path: str) -> tuple[datetime, bool, int]:
+        """Those that were stopped come after what stopped them."""
+        step = recorded.runs[path]
+        return step.ended_at or _NEVER, step.status == "cancelled", recorded.order[path]
+
+    kept = {path for path in recorded.nodes if is_kept(path)}
+    again: dict[str, str] = {}
+    steps: list[StepRun] = []
+    for path, step in recorded.runs.items():
+        child = recorded.inner.get(path)
+        if child is not None:
+            stays = child in kept or (child in spread.again and child not in spread.anew)
+        else:
+            stays = (
+                path not in recorded.nodes or path in kept or (step.status == "skipped" and path not in spread.again)
+            )
+        if stays:
+            steps.append(step)
+        elif not replay:
+            steps.append(step.model_copy(update=_ANEW))
+        ran = path in recorded.nodes and not recorded.is_block(path) and step.status not in {"skipped", "pending"}
+        if ran and path in spread.again and path not in spread.dropped:
+            again[path] = spread.again[path]
+        elif ran and recorded.is_in_finally(path):
+            again[path] = "`finally` always runs"
+    return Rerun(steps, sorted(kept, key=place), again)
