@@ -1,5 +1,6 @@
 """The end of a run: its row, its last events, its spans."""
 
+from datetime import datetime
 from typing import Any
 
 from temporalio import activity
@@ -11,7 +12,7 @@ from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus, bloc
 from studio.contracts.spans import Span, SpanStatus
 from studio.db.engine import Database
 from studio.store.event_stream import EventStream
-from studio.store.runs import mark_running, record_end
+from studio.store.runs import get_run, mark_running, record_end
 from studio.tracing import SpanSender
 
 
@@ -24,20 +25,29 @@ class RecordActivities:
     @activity.defn(name="record_end")
     async def record_end(self, request: RecordEndRequest) -> None:
         """Write the run's row, then tell its readers, then the trace store. Safe to repeat."""
-        run = request.run
+        run, end = request.run, request.end
         try:
             async with self._database.write() as session:
-                await mark_running(session, run.run_id, request.end.started_at, activity.info().workflow_run_id or "")
-                await record_end(session, run.run_id, request.end)
+                execution = activity.info().workflow_run_id
+                await mark_running(session, run.run_id, end.started_at, execution, retry=run.retry)
+                if not await record_end(session, run.run_id, end, retry=run.retry):
+                    return  # terminated meanwhile, and perhaps retried: this end is not the run's
+                row = await get_run(session, run.run_id)
             await self._stream.publish(run.run_id, request.events)
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
-        for span in _spans(request):
+        began = end.started_at if row is None or row.started_at is None else row.started_at
+        for span in _spans(request, began):
             self._spans.send(span)
 
 
-def _spans(request: RecordEndRequest) -> list[Span]:
-    """The run's span and one for each step that ran, under the step that holds it."""
+def _spans(request: RecordEndRequest, began: datetime) -> list[Span]:
+    """The run's span and one for each step that ran, under the step that holds it.
+
+    Ids are of the run and the path, so that a retry's spans take the place of those before: a step's span reaches from
+    its first attempt to its last. `began` is when the run first did: what a replay kept has ended before, in the trace
+    of the run that it replays. What was paid is in the spans of the model calls, which nothing replaces.
+    """
     run, end = request.run, request.end
     shared: dict[str, Any] = {
         "trace_id": run.trace_id,
@@ -56,12 +66,17 @@ def _spans(request: RecordEndRequest) -> list[Span]:
         kind="workflow",
         input=request.input,
         output=end.output,
-        started_at=end.started_at,
+        started_at=began,
         ended_at=end.ended_at,
         **_outcome(end.status, end.error),
         **shared,
     )
-    return [root, *(_step_span(step, request, shared) for step in end.progress.steps if step.started_at is not None)]
+    ran = [
+        step
+        for step in end.progress.steps
+        if step.started_at is not None and (step.ended_at is None or step.ended_at >= began)
+    ]
+    return [root, *(_step_span(step, request, shared) for step in ran)]
 
 
 def _step_span(step: StepRun, request: RecordEndRequest, shared: dict[str, Any]) -> Span:

@@ -21,25 +21,28 @@ def run_id_of(workflow_id: str) -> str:
 
 
 class RunContexts:
-    """What labels a run's work. Read once, since a row never changes in it: calls need not carry it."""
+    """What labels a run's work. Read once for each execution, in which it never changes: calls need not carry it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: OrderedDict[str, RunContext] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], RunContext] = OrderedDict()
         """The one used longest ago first."""
 
-    async def get(self, run_id: str) -> RunContext:
-        """Raises `RunGone` when there is no such run."""
-        found = self._known.get(run_id)
+    async def get(self, run_id: str, execution: str) -> RunContext:
+        """`execution` is the Temporal run id of the workflow that asks: a retry is another one, and has another
+        `retry`. Raises `RunGone` when there is no such run.
+        """
+        key = (run_id, execution)
+        found = self._known.get(key)
         if found is not None:
-            self._known.move_to_end(run_id)
+            self._known.move_to_end(key)
             return found
         async with self._database.read() as session:
             row = await get_run(session, run_id)
         if row is None:
             raise RunGone(f"There is no run {run_id!r}.")
         found = context_of(row)
-        self._known[run_id] = found
+        self._known[key] = found
         if len(self._known) > KEPT_RUNS:
             self._known.popitem(last=False)
         return found

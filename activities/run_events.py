@@ -83,13 +83,14 @@ class RunEvents:
         """
         info = activity.info()
         workflow_id = info.workflow_id or ""
-        run = await self._contexts.get(run_id_of(workflow_id))
-        started = [event.ts for event in events if event.type in {"run.started", "run.retried"}]
-        if started:
+        run = await self._contexts.get(run_id_of(workflow_id), info.workflow_run_id or "")
+        first = next((event for event in events if event.type in {"run.started", "run.retried"}), None)
+        if first is not None:
             # A child workflow may be the first to get here, and its execution is not the run's.
             execution = info.workflow_run_id if workflow_id == run.run_id else None
+            retry = first.attempt - 1
             async with self._database.write() as session:
-                await mark_running(session, run.run_id, started[0], execution)
-                if not await is_open(session, run.run_id):
+                await mark_running(session, run.run_id, first.ts, execution, retry=retry)
+                if not await is_open(session, run.run_id, retry=retry):
                     raise RunGone(f"The run {run.run_id!r} was given up before it began.")
         return run

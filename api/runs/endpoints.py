@@ -14,12 +14,14 @@ from studio.errors import FieldError, InvalidInput
 from studio.store.runs import RunFilter
 from studio.web.json_route import JsonRoute
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
+from studio.web.preconditions import ANONYMOUS, Actor
 
 router = APIRouter(prefix="/api/v1", tags=["runs"], route_class=JsonRoute)
 
 MAX_METADATA_FILTERS = 10
 _METADATA = re.compile(r"metadata\.(.{1,256})", re.DOTALL)
 
+IdFilter = Annotated[str | None, Query(max_length=64, description="Its id")]
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the end; then 200 with the finished run")]
 IdempotencyKey = Annotated[
     str | None,
@@ -106,6 +108,9 @@ async def list_runs(
     status: Annotated[list[RunStatus] | None, Query(description="Any of these")] = None,
     session_id: Annotated[str | None, Query(max_length=256)] = None,
     user_id: Annotated[str | None, Query(max_length=256)] = None,
+    replay_of: IdFilter = None,
+    batch: IdFilter = None,
+    schedule: IdFilter = None,
     created_after: Annotated[Timestamp | None, Query()] = None,
     created_before: Annotated[Timestamp | None, Query()] = None,
 ) -> Page[Run]:
@@ -117,6 +122,9 @@ async def list_runs(
         statuses=status or (),
         session_id=session_id,
         user_id=user_id,
+        replay_of=replay_of,
+        batch=batch,
+        schedule=schedule,
         created_after=created_after,
         created_before=created_before,
         metadata=_metadata(request),
@@ -152,3 +160,16 @@ async def get_run(run_id: Ref, parts: PartsDep) -> Run:
 )
 async def cancel_run(run_id: Ref, parts: PartsDep) -> Run:
     return await parts.runs.cancel(run_id)
+
+
+@router.post(
+    "/runs/{run_id}/terminate",
+    status_code=202,
+    summary="End a run at once, without any clean-up",
+    responses=problems(404, 409, 503),
+)
+async def terminate_run(run_id: Ref, parts: PartsDep, actor: Actor = ANONYMOUS) -> Run:
+    """Child workflows end with it. No step, `compensate` or `finally` gets to do anything; calls under way are cut
+    within seconds, and what they had used by then is not counted.
+    """
+    return await parts.runs.terminate(run_id, actor)

@@ -21,7 +21,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.runs.progress import whole_progress
@@ -39,6 +39,10 @@ CALL = timedelta(seconds=5)
 ANSWER = timedelta(seconds=2)
 """A reader of a run does not wait longer for the worker."""
 
+_NEVER_BEGAN = "before WorkflowTaskStarted"
+"""What Temporal answers to a query of a workflow that ended before a worker took it up; `FAILED_PRECONDITION`, but that
+is also how it says that no worker is there.
+"""
 _ENDS: dict[WorkflowExecutionStatus, RunStatus] = {
     WorkflowExecutionStatus.COMPLETED: "succeeded",
     WorkflowExecutionStatus.FAILED: "failed",
@@ -63,6 +67,14 @@ class Execution:
     ended_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What an execution of a run was started with."""
+
+    request: RunRequest
+    definition: ResolvedDefinition
+
+
 @contextmanager
 def temporal_faults() -> Generator[None]:
     try:
@@ -79,12 +91,13 @@ class Executions:
         self._task_queue = task_queue
 
     async def start(self, request: RunRequest, definition: ResolvedDefinition, pattern: str | None) -> None:
-        """Start the workflow whose id is the run's; repeating it changes nothing.
+        """Start the workflow whose id is the run's; repeating the first start of a run changes nothing.
 
         Raises `StartRefused` when Temporal answered that it will not, `DependencyUnavailable` when it is not known
         whether the run started.
         """
         context = request.context
+        is_retry = context.retry > 0
         named = {PROJECT: context.project_id, WORKFLOW: context.workflow_name, PATTERN: pattern or "agent"}
         if context.session_id is not None:
             named[SESSION] = context.session_id
@@ -95,15 +108,21 @@ class Executions:
                     args=[request, definition, None],
                     id=context.run_id,
                     task_queue=self._task_queue,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE
+                    if is_retry
+                    else WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL
+                    if is_retry
+                    else WorkflowIDConflictPolicy.USE_EXISTING,
                     search_attributes=TypedSearchAttributes(
                         [SearchAttributePair(key, value) for key, value in named.items()]
                     ),
                     static_summary=PlainText(context.workflow_name),
                     rpc_timeout=CALL,
                 )
-        except WorkflowAlreadyStartedError:
+        except WorkflowAlreadyStartedError as error:
+            if is_retry:
+                raise StartRefused("an earlier execution of the run has not ended") from error
             return  # an earlier attempt started it, and it has ended since
         except RPCError as error:
             raise StartRefused(error.message) from error
@@ -120,6 +139,28 @@ class Executions:
         end = None if found.status is None else _ENDS.get(found.status)
         return Execution(found.run_id, found.start_time, end, found.close_time)
 
+    async def begun(self, run_id: str, execution: str | None) -> Begun | None:
+        """What this execution of the run was started with, as its history says; the newest one's with None.
+
+        None when Temporal no longer has it, or when what it refers to is gone.
+        """
+        handle = self._client.get_workflow_handle(run_id, run_id=execution)
+        try:
+            with temporal_faults():
+                history = handle.fetch_history_events(page_size=1, rpc_timeout=CALL)
+                first = await anext(history)
+                given = first.workflow_execution_started_event_attributes.input.payloads
+                request, definition = await self._client.data_converter.decode(
+                    given[:2], [RunRequest, ResolvedDefinition]
+                )
+        except NotFound:
+            return None
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        return Begun(request, definition)
+
     async def progress(self, run_id: str) -> RunProgress | None:
         """From the workflow itself and its child workflows; None when no worker answers in time."""
         return await whole_progress(run_id, self._ask)
@@ -129,11 +170,30 @@ class Executions:
         try:
             async with asyncio.timeout(ANSWER.total_seconds()):
                 return await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
-        except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError, RuntimeError):
+        except RPCError as error:
+            return await self._given(workflow_id) if _NEVER_BEGAN in error.message else None
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError, RuntimeError):
             return None  # a view: the row's own steps are shown instead
 
+    async def _given(self, workflow_id: str) -> RunProgress | None:
+        """Of a workflow that ended before any worker took it up: what an earlier execution had done."""
+        try:
+            begun = await self.begun(workflow_id, None)
+        except (RPCError, DependencyUnavailable):
+            return None
+        resume = begun.request.resume if begun is not None else None
+        if begun is None or resume is None:
+            return None if begun is None else RunProgress()
+        return RunProgress(
+            steps=resume.steps,
+            usage=resume.usage,
+            cost_usd=resume.cost_usd,
+            limits=resume.limits,
+            signals=resume.signals,
+        )
+
     async def outcome(self, run_id: str) -> tuple[Json, RunError | None]:
-        """Output and error of an execution that has ended."""
+        """Output and error of an execution that has ended. Who terminated it may have said why."""
         handle = self._client.get_workflow_handle(run_id)
         try:
             with temporal_faults():
@@ -143,6 +203,8 @@ class Executions:
             if isinstance(cause, ApplicationError):
                 step = cause.details[0] if cause.details and isinstance(cause.details[0], str) else None
                 return None, RunError(type=cause.type or "internal_error", message=cause.message, step_id=step)
+            if isinstance(cause, TerminatedError):
+                return None, RunError(type="cancelled", message=f"The run was terminated: {cause.message}")
             return None, None
 
     async def wait(self, run_id: str, seconds: float) -> bool:
@@ -162,6 +224,17 @@ class Executions:
         try:
             with temporal_faults():
                 await self._client.get_workflow_handle(run_id).cancel(rpc_timeout=CALL)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def terminate(self, run_id: str, reason: str) -> bool:
+        """End it and its child workflows at once. False when there is nothing open to end."""
+        try:
+            with temporal_faults():
+                await self._client.get_workflow_handle(run_id).terminate(reason=reason, rpc_timeout=CALL)
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return False

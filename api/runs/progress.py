@@ -44,7 +44,9 @@ async def _with_children(
             cost = cost if child.cost_usd is None else (cost or Decimal(0)) + child.cost_usd
     inner: set[RunStatus] = {child.status for child in children if child is not None}
     status = _status(progress.status, inner, steps)
-    return RunProgress(status=status, steps=steps, usage=usage, cost_usd=cost)
+    return RunProgress(
+        status=status, steps=steps, usage=usage, cost_usd=cost, limits=progress.limits, signals=progress.signals
+    )
 
 
 def _status(own: RunStatus, inner: set[RunStatus], steps: list[StepRun]) -> RunStatus:

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from api.runs.executions import Executions
 from api.runs.mending import Mender
 from api.runs.starting import RunStarter, Trigger
-from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, StartRun
+from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunProgress, StartRun
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import Conflict, DependencyUnavailable, NotFound
 from studio.store.event_stream import EventStream
-from studio.store.runs import RunFilter, get_run, list_runs, to_run
+from studio.store.runs import RunFilter, get_run, list_replays, list_runs, to_run
 
 
 class RunService:
@@ -41,13 +43,16 @@ class RunService:
 
     async def get(self, run_id: str) -> Run:
         """As it is now: a run that goes on is asked for its steps, and one that Temporal ended is brought in line."""
-        row = await self._row(run_id)
+        async with self._database.read() as session:
+            row = await self._found(session, run_id)
+            replays = await list_replays(session, run_id)
+        progress: RunProgress | None = None
         if row.status in FINAL_STATUSES:
-            return to_run(row, self._ui_root)
-        progress, row = await asyncio.gather(self._executions.progress(run_id), self._refreshed(row))
-        if row.status in FINAL_STATUSES:
-            return to_run(row, self._ui_root)
-        return to_run(row, self._ui_root, progress)
+            row = await self._mender.complete(row)
+        else:
+            progress, row = await asyncio.gather(self._executions.progress(run_id), self._refreshed(row))
+        run = to_run(row, self._ui_root, None if row.status in FINAL_STATUSES else progress)
+        return run.model_copy(update={"replays": replays})
 
     async def cancel(self, run_id: str) -> Run:
         """Ask the run to stop; it ends when its steps have let go."""
@@ -57,10 +62,21 @@ class RunService:
             if row.status not in FINAL_STATUSES:
                 raise DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
         if row.status in FINAL_STATUSES:
-            raise Conflict(
-                f"The run {run_id!r} has ended already: it is {row.status}.", extra={"run_status": row.status}
-            )
+            raise has_ended(row)
         return await self.get(run_id)
+
+    async def terminate(self, run_id: str, actor: str) -> Run:
+        """End the run and its child workflows now; the answer shows it ended."""
+        row = await self._row(run_id)
+        if row.status in FINAL_STATUSES:
+            raise has_ended(row)
+        ended = await self._executions.terminate(run_id, f"by {actor}, over the API")
+        row = await self._refreshed(row)
+        if row.status not in FINAL_STATUSES:
+            raise DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
+        if not ended or row.status != "terminated":
+            raise has_ended(row)
+        return to_run(row, self._ui_root)
 
     async def refreshed(self, run_id: str) -> Run:
         """The run brought in line with Temporal, without asking the worker for its steps."""
@@ -78,7 +94,15 @@ class RunService:
 
     async def _row(self, run_id: str) -> RunRow:
         async with self._database.read() as session:
-            row = await get_run(session, run_id)
+            return await self._found(session, run_id)
+
+    @staticmethod
+    async def _found(session: AsyncSession, run_id: str) -> RunRow:
+        row = await get_run(session, run_id)
         if row is None:
             raise NotFound(f"There is no run {run_id!r}.")
         return row
+
+
+def has_ended(row: RunRow) -> Conflict:
+    return Conflict(f"The run {row.id!r} has ended already: it is {row.status}.", extra={"run_status": row.status})

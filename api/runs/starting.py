@@ -67,7 +67,8 @@ class RunStarter:
             row = await self._of_key(session, definition, body, trigger)
             known = row is not None
             row = row or _new_row(kind, definition, body, trigger)
-            resolved = await _resolve(session, row, body) if row.status == "queued" else None
+            is_new = row.status == "queued" and row.retry_count == 0
+            resolved = await _resolve(session, row, body) if is_new else None
         if resolved is None:
             return row.id
         if not known:
@@ -157,6 +158,7 @@ def _new_row(kind: RunKind, definition: DefinitionRow, body: StartRun, trigger: 
         user_id=body.user_id,
         run_metadata=dict(body.metadata),
         trace_id=trace_id,
+        retry_count=0,
         created_at=utc_now(),
     )
 

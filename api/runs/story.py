@@ -5,7 +5,7 @@ from typing import cast
 
 from studio.contracts.base import Json
 from studio.contracts.events import FINAL_EVENTS, EventType, NewEvent, RunEvent, cut_content, run_started
-from studio.contracts.runs import Run, RunEnd, StepRun, is_inside
+from studio.contracts.runs import Run, StepRun, is_inside
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _TOLD_OFFSET = 1_000_000
@@ -23,23 +23,23 @@ def read_seq(seq: str) -> Seq:
     return int(milliseconds), int(number or 0)
 
 
-def closing_event(end: RunEnd) -> NewEvent:
-    return _closing(end, cast("EventType", f"run.{end.status}"))
-
-
-def _closing(end: RunEnd | Run, event_type: EventType) -> NewEvent:
-    totals = end.progress if isinstance(end, RunEnd) else end
+def closing_event(run: Run) -> NewEvent:
+    """The last event of a run that has ended."""
     data: dict[str, Json] = {
-        "status": end.status,
-        "usage": totals.usage.model_dump(),
-        "cost_usd": None if totals.cost_usd is None else str(totals.cost_usd),
+        "status": run.status,
+        "usage": run.usage.model_dump(),
+        "cost_usd": None if run.cost_usd is None else str(run.cost_usd),
     }
-    if end.status == "succeeded":
-        data["output"] = end.output
-    if end.error is not None:
-        data["error"] = end.error.model_dump()
-    ended_at = end.ended_at or (end.started_at if isinstance(end, RunEnd) else end.created_at)
-    return NewEvent(ts=ended_at, type=event_type, data=cut_content(data))
+    if run.status == "succeeded":
+        data["output"] = run.output
+    if run.error is not None:
+        data["error"] = run.error.model_dump()
+    return NewEvent(
+        ts=run.ended_at or run.created_at,
+        attempt=run.retry_count + 1,
+        type=cast("EventType", f"run.{run.status}"),
+        data=cut_content(data),
+    )
 
 
 def whole_story(run: Run, streamed: Sequence[RunEvent]) -> list[RunEvent]:
@@ -107,7 +107,7 @@ def _told(run: Run) -> Iterator[NewEvent]:
             around.append(step)
     while around:
         yield from _step_end(around.pop())
-    yield _closing(run, cast("EventType", f"run.{run.status}"))
+    yield closing_event(run)
 
 
 def _step_end(step: StepRun) -> Iterator[NewEvent]:

@@ -70,6 +70,12 @@ def run_started(at: Timestamp) -> NewEvent:
     return NewEvent(ts=at, type="run.started", data={"status": "running"})
 
 
+def run_retried(at: Timestamp, retry_count: int) -> NewEvent:
+    """First event of a run's execution after its first, told by whoever comes to it first."""
+    data: dict[str, Json] = {"status": "running", "retry_count": retry_count}
+    return NewEvent(ts=at, attempt=retry_count + 1, type="run.retried", data=data)
+
+
 class RunEvent(NewEvent):
     """`seq` is a Redis Streams id, `1712-0`; it only grows."""
 

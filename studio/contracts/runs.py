@@ -138,6 +138,8 @@ class Run(Wire):
     metadata: dict[str, str] = {}
     retry_count: int = 0
     replay_of: str | None = None
+    replays: list[str] = []
+    """Ids of the newest runs that replay this one, newest first; only where the run is read alone."""
     trace_id: TraceId
     created_at: Timestamp
     started_at: Timestamp | None = None

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from studio.contracts.events import NewEvent, RunEvent
+from studio.contracts.events import FINAL_EVENTS, NewEvent, RunEvent
 
 KEEP_SECONDS = 24 * 3600
 """After the last event; a later reader gets the story from the run's row, without tokens."""
@@ -22,12 +22,22 @@ OPERATION_SECONDS = 2.0
 LOST = Counter("studio_events_lost_total", "Run events that could not be published.")
 _log = structlog.get_logger(__name__)
 
-# KEYS: stream, keys already published. ARGV: time to live, max length, then (key, event) pairs; an empty key means
-# that the event is published each time.
+# KEYS: stream, keys already published. ARGV: time to live, max length, then (key, event, mark) for each event. An empty
+# key means that the event is published each time. What has the mark `closes` is the last that is taken until an event
+# with the mark `opens` comes: calls of a terminated run go on for a moment.
 _PUBLISH = """
-for i = 3, #ARGV, 2 do
-  if ARGV[i] == '' or redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[i + 1])
+local closed = redis.call('SISMEMBER', KEYS[2], 'closed') == 1
+for i = 3, #ARGV, 3 do
+  local key, event, mark = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if (not closed or mark == 'opens') and (key == '' or redis.call('SADD', KEYS[2], key) == 1) then
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', event)
+    if mark == 'closes' then
+      redis.call('SADD', KEYS[2], 'closed')
+      closed = true
+    elseif mark == 'opens' then
+      redis.call('SREM', KEYS[2], 'closed')
+      closed = false
+    end
   end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -58,7 +68,8 @@ class EventStream:
         await self._redis.ping()
 
     async def publish(self, run_id: str, events: Sequence[NewEvent]) -> bool:
-        """Append events in order; a lifecycle event that is already there is left out.
+        """Append events in order; a lifecycle event that is already there is left out, and so is all that comes after
+        the run's last event, unless the run is retried.
 
         False when Redis did not take them: the run goes on, and the loss is counted.
         """
@@ -66,7 +77,8 @@ class EventStream:
             return True
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
-            arguments += [event.key() or "", orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))]
+            body = orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))
+            arguments += [event.key() or "", body, _mark(event)]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
@@ -85,6 +97,10 @@ class EventStream:
             RunEvent.model_validate(orjson.loads(fields[b"e"]) | {"seq": seq.decode(), "run_id": run_id})
             for seq, fields in entries
         ]
+
+
+def _mark(event: NewEvent) -> str:
+    return "closes" if event.type in FINAL_EVENTS else "opens" if event.type == "run.retried" else ""
 
 
 def _entries(answer: Any) -> Any:

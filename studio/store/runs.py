@@ -24,6 +24,9 @@ from studio.contracts.runs import (
 from studio.db.engine import WriteSession
 from studio.db.tables import RunRow
 
+MAX_REPLAYS = 50
+"""Named by the run that they replay; the list of runs has them all."""
+
 
 @dataclass(frozen=True)
 class RunFilter:
@@ -37,6 +40,9 @@ class RunFilter:
     statuses: Sequence[RunStatus] = ()
     session_id: str | None = None
     user_id: str | None = None
+    replay_of: str | None = None
+    batch: str | None = None
+    schedule: str | None = None
     created_after: datetime | None = None
     """Exclusive."""
     created_before: datetime | None = None
@@ -51,6 +57,12 @@ async def insert_run(session: WriteSession, row: RunRow) -> None:
 
 async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
     return await session.get(RunRow, run_id)
+
+
+async def list_replays(session: AsyncSession, run_id: str) -> Sequence[str]:
+    """Ids of the newest `MAX_REPLAYS` runs that replay this one, newest first."""
+    query = select(RunRow.id).where(RunRow.replay_of == run_id).order_by(RunRow.id.desc()).limit(MAX_REPLAYS)
+    return (await session.scalars(query)).all()
 
 
 def context_of(row: RunRow) -> RunContext:
@@ -81,7 +93,14 @@ async def list_runs(
 
 
 def _filtered(query: Select[RunRow], chosen: RunFilter) -> Select[RunRow]:
-    equal = {"project_id": chosen.project_id, "session_id": chosen.session_id, "user_id": chosen.user_id}
+    equal = {
+        "project_id": chosen.project_id,
+        "session_id": chosen.session_id,
+        "user_id": chosen.user_id,
+        "replay_of": chosen.replay_of,
+        "batch_id": chosen.batch,
+        "schedule_id": chosen.schedule,
+    }
     query = query.filter_by(**{column: value for column, value in equal.items() if value is not None})
     if chosen.workflow is not None:
         query = _of_definition(query, "workflow", chosen.workflow)
@@ -108,34 +127,92 @@ def _of_definition(query: Select[RunRow], kind: RunKind, ref: str) -> Select[Run
     return query.where(RunRow.kind == kind, or_(RunRow.definition_id == ref, RunRow.definition_name == ref))
 
 
-async def mark_running(session: WriteSession, run_id: str, at: datetime, temporal_run_id: str | None) -> bool:
-    """Note that a worker took the run up. False when there is nothing to do: it is not queued, or it is not there."""
+async def mark_running(
+    session: WriteSession, run_id: str, at: datetime, temporal_run_id: str | None, *, retry: int
+) -> bool:
+    """Note that a worker took the run up; `retry` says which of its executions. False when there is nothing to do: it
+    is not queued, not there, or was retried since.
+    """
     changed = await session.execute(
         update(RunRow)
-        .where(RunRow.id == run_id, RunRow.status == "queued")
-        .values(status="running", started_at=at, temporal_run_id=temporal_run_id)
+        .where(RunRow.id == run_id, RunRow.status == "queued", RunRow.retry_count == retry)
+        .values(status="running", started_at=func.coalesce(RunRow.started_at, at), temporal_run_id=temporal_run_id)
     )
     return cast("CursorResult[object]", changed).rowcount == 1
 
 
-async def is_open(session: AsyncSession, run_id: str) -> bool:
-    """Whether the run is there and has not ended."""
-    status = await session.scalar(select(RunRow.status).where(RunRow.id == run_id))
-    return status is not None and status not in FINAL_STATUSES
+async def is_open(session: AsyncSession, run_id: str, *, retry: int) -> bool:
+    """Whether the run is there, has not ended, and was not retried more often than `retry` says."""
+    found = await session.execute(select(RunRow.status, RunRow.retry_count).where(RunRow.id == run_id))
+    row = found.one_or_none()
+    return row is not None and row.status not in FINAL_STATUSES and row.retry_count == retry
 
 
-async def record_end(session: WriteSession, run_id: str, end: RunEnd) -> bool:
-    """Write how the run ended. A run that has ended already keeps what it says; then False."""
+async def record_end(session: WriteSession, run_id: str, end: RunEnd, *, retry: int, steps_known: bool = True) -> bool:
+    """Write how the run ended. False when that does not count: it has ended otherwise, or was retried since.
+
+    Writing the same end again is fine, and changes nothing. Without `steps_known` the row says that nobody could tell
+    what its steps did: that is not the same as none.
+    """
+    progress = end.progress if steps_known else None
     changed = await session.execute(
         update(RunRow)
-        .where(RunRow.id == run_id, RunRow.status.not_in(FINAL_STATUSES))
+        .where(RunRow.id == run_id, RunRow.status.not_in(FINAL_STATUSES), RunRow.retry_count == retry)
         .values(
             status=end.status,
             output=end.output,
             error=None if end.error is None else end.error.model_dump(mode="json"),
-            progress=end.progress.model_dump(mode="json"),
-            cost_usd=end.progress.cost_usd,
+            progress=None if progress is None else progress.model_dump(mode="json"),
+            cost_usd=None if progress is None else progress.cost_usd,
             started_at=func.coalesce(RunRow.started_at, end.started_at),
+            ended_at=end.ended_at,
+        )
+    )
+    if cast("CursorResult[object]", changed).rowcount == 1:
+        return True
+    same = select(RunRow.id).where(RunRow.id == run_id, RunRow.retry_count == retry, RunRow.status == end.status)
+    return await session.scalar(same) is not None
+
+
+async def record_progress(session: WriteSession, row: RunRow, progress: RunProgress) -> None:
+    """Write what was not known when the run ended: what its steps did. `row` is the run as it was read."""
+    await session.execute(
+        update(RunRow)
+        .where(RunRow.id == row.id, RunRow.status == row.status, RunRow.retry_count == row.retry_count)
+        .values(progress=progress.model_dump(mode="json"), cost_usd=progress.cost_usd)
+    )
+
+
+async def requeue_run(session: WriteSession, row: RunRow, at: datetime) -> bool:
+    """Let a run that has ended begin once more; what its steps did stays until it ends again. `row` is the run as it
+    was read: False when it has changed since, as when somebody else retries it.
+    """
+    changed = await session.execute(
+        update(RunRow)
+        .where(RunRow.id == row.id, RunRow.status == row.status, RunRow.retry_count == row.retry_count)
+        .values(
+            status="queued",
+            retry_count=row.retry_count + 1,
+            queued_at=at,
+            output=None,
+            error=None,
+            ended_at=None,
+        )
+    )
+    return cast("CursorResult[object]", changed).rowcount == 1
+
+
+async def put_back_run(session: WriteSession, run_id: str, end: RunEnd, *, retry: int) -> bool:
+    """Give a run whose retry did not begin its end back. Its `retry_count` stays, so that no two executions ever have
+    the same. False when the retry did begin.
+    """
+    changed = await session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, RunRow.status == "queued", RunRow.retry_count == retry)
+        .values(
+            status=end.status,
+            output=end.output,
+            error=None if end.error is None else end.error.model_dump(mode="json"),
             ended_at=end.ended_at,
         )
     )
@@ -143,14 +220,16 @@ async def record_end(session: WriteSession, run_id: str, end: RunEnd) -> bool:
 
 
 async def delete_queued_run(session: WriteSession, run_id: str) -> bool:
-    """Remove a run that never started. False when a worker has it, or when it is not there."""
-    changed = await session.execute(delete(RunRow).where(RunRow.id == run_id, RunRow.status == "queued"))
+    """Remove a run that never started. False when a worker has it, or had it before, or when it is not there."""
+    changed = await session.execute(
+        delete(RunRow).where(RunRow.id == run_id, RunRow.status == "queued", RunRow.retry_count == 0)
+    )
     return cast("CursorResult[object]", changed).rowcount == 1
 
 
-def run_progress(row: RunRow) -> RunProgress:
-    """What the row knows of the steps: nothing until the run has ended."""
-    return RunProgress() if row.progress is None else RunProgress.model_validate(row.progress)
+def run_progress(row: RunRow) -> RunProgress | None:
+    """What the row knows of the steps. None until the run has ended, and for one of which nobody could say."""
+    return None if row.progress is None else RunProgress.model_validate(row.progress)
 
 
 def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None = None) -> Run:
@@ -159,7 +238,7 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
     `ui_root` is the Temporal UI's address up to `/namespaces/NAME/workflows`; `progress` comes from the running
     workflow and replaces what the row knows, also whether the run waits.
     """
-    shown = progress or run_progress(row)
+    shown = progress or run_progress(row) or RunProgress()
     status = cast("RunStatus", row.status)
     if progress is not None and status in {"queued", "running"}:
         status = progress.status

@@ -2,6 +2,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from activities.run_contexts import RunContexts, RunGone, run_id_of
 from studio.contracts.base import utc_now
@@ -46,18 +47,28 @@ class TestGet:
         contexts = RunContexts(database)
         async with database.write() as session:
             await insert_run(session, row(CONTEXT))
-        assert await contexts.get("run_1") == CONTEXT
+        assert await contexts.get("run_1", "e") == CONTEXT
         async with database.write() as session:
             assert await delete_queued_run(session, "run_1")
-        assert await contexts.get("run_1") == CONTEXT
+        assert await contexts.get("run_1", "e") == CONTEXT
+
+    async def test_a_retry_is_another_execution(self, database: Database) -> None:
+        contexts = RunContexts(database)
+        async with database.write() as session:
+            await insert_run(session, row(CONTEXT))
+        await contexts.get("run_1", "first")
+        async with database.write() as session:
+            await session.execute(update(RunRow).values(retry_count=1))
+        assert (await contexts.get("run_1", "second")).retry == 1
+        assert (await contexts.get("run_1", "first")).retry == 0
 
     async def test_a_run_that_is_not_there_is_asked_for_again(self, database: Database) -> None:
         contexts = RunContexts(database)
         with pytest.raises(RunGone, match="'run_1'"):
-            await contexts.get("run_1")
+            await contexts.get("run_1", "e")
         async with database.write() as session:
             await insert_run(session, row(CONTEXT))
-        assert await contexts.get("run_1") == CONTEXT
+        assert await contexts.get("run_1", "e") == CONTEXT
 
     async def test_only_so_many_are_kept(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("activities.run_contexts.KEPT_RUNS", 2)
@@ -67,13 +78,13 @@ class TestGet:
             for run_id in ids:
                 await insert_run(session, row(CONTEXT.model_copy(update={"run_id": run_id})))
         for run_id in ("run_1", "run_2", "run_1", "run_3"):  # the third read leaves run_2 as the oldest
-            await contexts.get(run_id)
+            await contexts.get(run_id, "e")
         async with database.write() as session:
             for run_id in ids:
                 await delete_queued_run(session, run_id)
-        assert (await contexts.get("run_1")).run_id == "run_1"
+        assert (await contexts.get("run_1", "e")).run_id == "run_1"
         with pytest.raises(RunGone):
-            await contexts.get("run_2")
+            await contexts.get("run_2", "e")
 
 
 class TestRunIdOf:
