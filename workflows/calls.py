@@ -20,7 +20,7 @@ from studio.contracts.activities import (
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunRequest
-from workflows import policies
+from workflows import labels, policies
 from workflows.names import child_workflow_id, workflow_type
 
 COMPLETE_CHAT = "complete_chat"
@@ -87,7 +87,9 @@ async def start_child(
         workflow_type(child.workflow.pattern),
         args=[request, definition, None],
         id=child_workflow_id(run.run_id, step),
+        search_attributes=labels.search_attributes(run, child.name, child.workflow.pattern),
         static_summary=PlainText(child.name),
+        static_details=labels.static_details(run, child.name, child.version, step),
     )
 
 
@@ -96,6 +98,7 @@ async def publish_events(request: PublishEventsRequest) -> None:
     await workflow.execute_local_activity(
         PUBLISH_EVENTS,
         request,
+        summary=PlainText("tell the run's readers"),
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,
@@ -107,6 +110,7 @@ async def record_end(request: RecordEndRequest) -> None:
     await workflow.execute_local_activity(
         RECORD_END,
         request,
+        summary=PlainText("record the end"),
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,
