@@ -1,13 +1,13 @@
 """`python -m activities`: run a worker until SIGTERM or SIGINT."""
 
 import asyncio
-import contextlib
 import signal
 import sys
 
 import structlog
 import uvloop
 
+from activities.readiness import wait_until_ready
 from activities.settings import WorkerSettings
 from activities.worker import open_worker
 from studio.errors import SettingsError
@@ -15,33 +15,28 @@ from studio.leaving import leave
 from studio.settings import load_settings
 from studio.telemetry import configure_logging
 
-CONNECT_ATTEMPTS = 60
 _log = structlog.get_logger(__name__)
 
 
 async def run(settings: WorkerSettings) -> None:
     stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():  # asked a second time: at once, then
+            leave(128 + number)
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    attempt = 0
-    while not stop.is_set():
-        try:
-            async with open_worker(settings) as worker:
-                _log.info("worker.started", task_queue=settings.temporal_task_queue)
-                async with worker:
-                    attempt = 0
-                    await stop.wait()
-                    _log.info("worker.stopping")
-                _log.info("worker.stopped")
-        except RuntimeError as error:  # what the SDK raises when the server cannot be reached
-            attempt += 1
-            if attempt == CONNECT_ATTEMPTS:
-                raise
-            _log.warning("worker.waiting_for_temporal", attempt=attempt, error=str(error).partition("\n")[0])
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(5.0, 0.2 * 2**attempt)):
-                    await stop.wait()
+        loop.add_signal_handler(number, on_signal, number)
+    if not await wait_until_ready(settings, stop):
+        return
+    async with open_worker(settings) as worker:
+        _log.info("worker.started", task_queue=settings.temporal_task_queue, build_id=settings.worker_build_id)
+        async with worker:
+            await stop.wait()
+            _log.info("worker.stopping", drain_seconds=settings.worker_drain_seconds)
+        _log.info("worker.stopped")
 
 
 def main() -> None:

@@ -6,11 +6,12 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.run_contexts import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
-from studio.contracts.activities import FailureDetails
+from studio.contracts.activities import WORKER_SHUTDOWN, FailureDetails
 from studio.contracts.steps import ErrorType
 from studio.errors import DependencyUnavailable, StudioError
 
@@ -31,6 +32,24 @@ def as_application_error(error: Exception, details: FailureDetails) -> Applicati
         non_retryable=not retryable,
         next_retry_delay=delay,
         # We have said it in one line; the SDK would add a stack trace for every attempt.
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
+def is_worker_leaving() -> bool:
+    """Whether the activity was cancelled because its worker shuts down."""
+    details = activity.cancellation_details()
+    return details is not None and details.worker_shutdown and not details.cancel_requested
+
+
+def worker_shutdown(details: FailureDetails) -> ApplicationError:
+    """For the workflow, which has another worker do it: Temporal's own retry would count as an attempt."""
+    _log.warning("activity.handed_over", attempt=details.attempt)
+    return ApplicationError(
+        "The worker shut down.",
+        details,
+        type=WORKER_SHUTDOWN,
+        non_retryable=True,
         category=ApplicationErrorCategory.BENIGN,
     )
 

@@ -8,12 +8,12 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from temporalio import activity
 
-from activities.failures import as_application_error
+from activities.failures import as_application_error, is_worker_leaving, worker_shutdown
 from activities.heartbeat import heartbeating
 from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
 from studio.clients.llm import LlmClient
-from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails
+from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails, StepContext
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
@@ -44,13 +44,17 @@ class LLMActivities:
 
         Cancelled, it closes the connection, and with it the provider's. Raises `ApplicationError`.
         """
-        answer = _Answer(attempt_of(request.step))
+        answer = _Answer(request.step)
         try:
             async with heartbeating(answer.used):
                 step = await self._events.begin(request.step)
                 length = await self._answer(request, step, answer)
         except Exception as error:
             raise as_application_error(error, answer.used()) from error
+        except asyncio.CancelledError:
+            if not is_worker_leaving():
+                raise
+            raise worker_shutdown(answer.used()) from None
         used = answer.used()
         return CompletionResult(
             length=length,
@@ -117,10 +121,11 @@ class LLMActivities:
 class _Answer:
     """What has come of a call so far, on top of what the attempts before it had used."""
 
-    def __init__(self, attempt: int) -> None:
-        self.attempt = attempt
+    def __init__(self, step: StepContext) -> None:
+        self.attempt = attempt_of(step)
         beaten = activity.info().heartbeat_details
-        self._before = FailureDetails.model_validate(beaten[0]) if beaten else FailureDetails()
+        before = FailureDetails.model_validate(beaten[0]) if beaten else step.taken_over
+        self._before = before or FailureDetails()
         self.asked = False
         self.is_cached = False
         self.pieces: list[str] = []

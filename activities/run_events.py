@@ -60,7 +60,7 @@ class RunEvents:
         structlog.contextvars.bind_contextvars(run_id=run.run_id, step_id=step.path, trace_id=run.trace_id)
         events = list(step.events)
         attempt = attempt_of(step)
-        if info.attempt > 1:
+        if info.attempt > 1 or step.taken_over is not None:
             # What has no key would be told twice.
             events = [event for event in events if event.key() is not None]
             data = {"superseded_attempt": attempt - 1}

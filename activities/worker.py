@@ -9,7 +9,15 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import (
+    PollerBehaviorAutoscaling,
+    ResourceBasedSlotConfig,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+    WorkerTuner,
+)
 
 from activities.registry import build_activities
 from activities.settings import WorkerSettings
@@ -22,13 +30,12 @@ from studio.temporal import connect_temporal
 from studio.tracing import SpanSender
 from workflows.registry import WORKFLOWS
 
-SHUTDOWN_SECONDS = 8
-"""How long activities may go on after SIGTERM; then they are cancelled and tried again elsewhere."""
 HEARTBEAT_THROTTLE_SECONDS = 1.0
 """How often heartbeats reach the server, and so how soon a cancel reaches an activity."""
 
 
 def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[Callable[..., Any]]) -> Worker:
+    pollers = PollerBehaviorAutoscaling(maximum=settings.worker_max_pollers)
     return Worker(
         client,
         task_queue=settings.temporal_task_queue,
@@ -37,10 +44,37 @@ def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[
         # The tests run workflows in the sandbox (docs/decisions/0007): here it would import them anew for each run.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=settings.worker_max_cached_runs,
-        max_concurrent_activities=settings.worker_max_activities,
+        tuner=_tuner(settings),
+        workflow_task_poller_behavior=pollers,
+        activity_task_poller_behavior=pollers,
+        deployment_config=_deployment(settings),
         max_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
         default_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
-        graceful_shutdown_timeout=timedelta(seconds=SHUTDOWN_SECONDS),
+        graceful_shutdown_timeout=timedelta(seconds=settings.worker_drain_seconds),
+    )
+
+
+def _tuner(settings: WorkerSettings) -> WorkerTuner:
+    if settings.worker_tuner == "fixed":
+        return WorkerTuner.create_fixed(
+            workflow_slots=settings.worker_max_workflow_tasks, activity_slots=settings.worker_max_activities
+        )
+    return WorkerTuner.create_resource_based(
+        target_memory_usage=settings.worker_target_memory,
+        target_cpu_usage=settings.worker_target_cpu,
+        workflow_config=ResourceBasedSlotConfig(maximum_slots=settings.worker_max_workflow_tasks),
+        activity_config=ResourceBasedSlotConfig(maximum_slots=settings.worker_max_activities),
+    )
+
+
+def _deployment(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
+    """A run stays on the build that started it: its code may change from one build to the next."""
+    if settings.worker_deployment is None or settings.worker_build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(settings.worker_deployment, settings.worker_build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
     )
 
 

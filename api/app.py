@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from api.agents import endpoints as agents
 from api.apply import endpoints as documents
+from api.codec import endpoints as codec
+from api.codec.cors import CodecCors
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
@@ -49,8 +51,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, steering_endpoints, events):
+    for part in (documents, agents, workflows, runs, steering_endpoints, events, codec):
         app.include_router(part.router)
+    if settings.temporal_ui_url is not None:
+        app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=settings.temporal_ui_url)
     return app
 
 
@@ -65,7 +69,7 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     steering = Steering(run_service, executions)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
-    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub)
+    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub, temporal.data_converter)
 
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:

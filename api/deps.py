@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
+from temporalio.converter import DataConverter
 
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
@@ -32,6 +33,8 @@ class Parts:
     runs: RunService
     steering: Steering
     events: EventHub
+    converter: DataConverter
+    """Of Temporal's payloads."""
 
 
 def get_parts(request: Request) -> Parts:

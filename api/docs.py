@@ -11,6 +11,7 @@ _MEANINGS = {
     404: "There is no such thing",
     409: "It contradicts what is stored",
     412: "`If-Match` names a state that is gone",
+    413: "The body is larger than the limit",
     415: "The body's media type is not understood",
     422: "The input is wrong; `errors` has each place",
     503: "A dependency does not answer; `dependency` names it",

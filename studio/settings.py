@@ -99,6 +99,25 @@ def check_tls_pair(cert: Path | None, key: Path | None) -> None:
         raise SettingsError(f"STUDIO_TEMPORAL_TLS_{given} is set but STUDIO_TEMPORAL_TLS_{missing} is not. Set both.")
 
 
+class WorkerProcessSettings(StudioSettings):
+    """What those who run workers must know as well as the workers."""
+
+    worker_drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 8
+    """How long activities may go on after SIGTERM; then they are cancelled and another worker does them."""
+    worker_deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = None
+    """Name of the Temporal worker deployment; with a build id, runs stay on the build that started them."""
+    worker_build_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
+
+    @model_validator(mode="after")
+    def _check_deployment(self) -> "WorkerProcessSettings":
+        if (self.worker_deployment is None) != (self.worker_build_id is None):
+            given, missing = ("BUILD_ID", "DEPLOYMENT") if self.worker_build_id else ("DEPLOYMENT", "BUILD_ID")
+            raise SettingsError(
+                f"STUDIO_WORKER_{given} is set but STUDIO_WORKER_{missing} is not. Set both, or neither."
+            )
+        return self
+
+
 class MongoSettings(StudioSettings):
     mongo_url: str
     mongo_database: str = "studio"

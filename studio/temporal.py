@@ -1,19 +1,12 @@
 """The Temporal client of the API, the worker and the CLI."""
 
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from studio.codec import data_converter
 from studio.db.engine import Database
 from studio.settings import TemporalSettings
 from studio.store.blobs import BlobStore
-
-PROJECT = SearchAttributeKey.for_keyword("StudioProject")
-WORKFLOW = SearchAttributeKey.for_keyword("StudioWorkflow")
-SESSION = SearchAttributeKey.for_keyword("StudioSession")
-PATTERN = SearchAttributeKey.for_keyword("StudioPattern")
-SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
 
 _UNAVAILABLE = {
     RPCStatusCode.UNAVAILABLE,

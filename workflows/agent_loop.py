@@ -1,7 +1,6 @@
 """The native agent: each model call is an activity of its own, so that a crash costs none of the calls before it."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from temporalio import workflow
 
@@ -31,21 +30,15 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
         form = {"name": "answer", "schema": command.output_schema}
         params = params | {"response_format": {"type": "json_schema", "json_schema": form}}
     caching = caching_of(agent, command)
-    retry = policies.retry_policy(command.retry)
     deadline = workflow.now() + command.timeout if command.timeout else None
-
-    def options() -> calls.CallOptions:
-        # Not zero, which would mean no limit.
-        remaining = max(deadline - workflow.now(), timedelta(milliseconds=1)) if deadline else None
-        return calls.CallOptions(retry, remaining)
-
+    options = calls.CallOptions(policies.retry_policy(command.retry), deadline)
     if spec.prompt is None:
         opening = Opening(instructions=spec.instructions, message=spec.message, input=given)
         request = CompletionRequest(step=context(0), opening=opening, model=spec.model, params=params, cache=caching)
     else:
         rendered = await calls.render_prompt(
             RenderPromptRequest(step=context(0), prompt=spec.prompt, message=spec.message, input=given),
-            options(),
+            options,
             f"agent {agent.name} · prompt {spec.prompt.name}",
         )
         request = CompletionRequest(
@@ -56,4 +49,4 @@ async def run_agent(agent: ResolvedAgent, command: RunAgent, context: Callable[[
             prompt=rendered.prompt,
             cache=caching,
         )
-    return await calls.complete_chat(request, options(), f"agent {agent.name} · turn 1")
+    return await calls.complete_chat(request, options, f"agent {agent.name} · turn 1")

@@ -1,8 +1,10 @@
 """One typed function per activity: the only file that schedules activities."""
 
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -10,8 +12,10 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ChildWorkflowHandle
 
 from studio.contracts.activities import (
+    WORKER_SHUTDOWN,
     CompletionRequest,
     CompletionResult,
+    FailureDetails,
     PublishEventsRequest,
     RecordEndRequest,
     RenderPromptRequest,
@@ -20,7 +24,7 @@ from studio.contracts.activities import (
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunRequest
-from workflows import policies
+from workflows import labels, policies
 from workflows.names import child_workflow_id, workflow_type
 
 COMPLETE_CHAT = "complete_chat"
@@ -29,53 +33,86 @@ PUBLISH_EVENTS = "publish_events"
 RECORD_END = "record_end"
 
 
+CallT = TypeVar("CallT", CompletionRequest, RenderPromptRequest)
+ResultT = TypeVar("ResultT")
+
+
 @dataclass(frozen=True)
 class CallOptions:
     """What the step says about its calls."""
 
     retry: RetryPolicy
-    remaining: timedelta | None
-    """Until the step's own timeout, attempts and waits included."""
+    deadline: datetime | None
+    """The end of the step's own timeout, attempts and waits included."""
+
+    def remaining(self) -> timedelta | None:
+        """Not zero, which would mean no limit."""
+        return max(self.deadline - workflow.now(), timedelta(milliseconds=1)) if self.deadline else None
+
+    def after(self, failed: int) -> "CallOptions":
+        """What is left when so many attempts have failed."""
+        attempts = self.retry.maximum_attempts
+        left = max(attempts - failed, 1) if attempts else 0
+        return replace(self, retry=replace(self.retry, maximum_attempts=left))
 
 
 async def complete_chat(request: CompletionRequest, options: CallOptions, summary: str) -> CompletionResult:
     policy = policies.LLM_CALL
-    while True:
-        try:
-            return await workflow.execute_activity(
-                COMPLETE_CHAT,
-                request,
-                result_type=CompletionResult,
-                start_to_close_timeout=policy.start_to_close,
-                schedule_to_close_timeout=options.remaining,
-                heartbeat_timeout=policy.heartbeat,
-                retry_policy=options.retry,
-                # The run is not cancelled before the provider's connection is closed.
-                cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=PlainText(summary),
-            )
-        except ActivityError as error:
-            if not _worker_left(error):
-                raise
 
+    async def call(request: CompletionRequest, options: CallOptions) -> CompletionResult:
+        return await workflow.execute_activity(
+            COMPLETE_CHAT,
+            request,
+            result_type=CompletionResult,
+            start_to_close_timeout=policy.start_to_close,
+            schedule_to_close_timeout=options.remaining(),
+            heartbeat_timeout=policy.heartbeat,
+            retry_policy=options.retry,
+            # The run is not cancelled before the provider's connection is closed.
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=PlainText(summary),
+        )
 
-def _worker_left(error: ActivityError) -> bool:
-    """Whether the last attempt ended because its worker shut down: that is not the step's fault, so it costs it none
-    of its attempts.
-    """
-    return isinstance(error.cause, ApplicationError) and error.cause.type == "WorkerShutdown"
+    return await _whoever_works(call, request, options)
 
 
 async def render_prompt(request: RenderPromptRequest, options: CallOptions, summary: str) -> RenderPromptResult:
-    return await workflow.execute_activity(
-        RENDER_PROMPT,
-        request,
-        result_type=RenderPromptResult,
-        start_to_close_timeout=policies.RENDER_PROMPT.start_to_close,
-        schedule_to_close_timeout=options.remaining,
-        retry_policy=options.retry,
-        summary=PlainText(summary),
-    )
+    async def call(request: RenderPromptRequest, options: CallOptions) -> RenderPromptResult:
+        return await workflow.execute_activity(
+            RENDER_PROMPT,
+            request,
+            result_type=RenderPromptResult,
+            start_to_close_timeout=policies.RENDER_PROMPT.start_to_close,
+            schedule_to_close_timeout=options.remaining(),
+            retry_policy=options.retry,
+            summary=PlainText(summary),
+        )
+
+    return await _whoever_works(call, request, options)
+
+
+async def _whoever_works(
+    call: Callable[[CallT, CallOptions], Awaitable[ResultT]], request: CallT, options: CallOptions
+) -> ResultT:
+    """`call`, again each time that the worker shuts down under it: that is not the step's fault, so it costs the step
+    none of its attempts. What was used until then goes along.
+    """
+    while True:
+        try:
+            return await call(request, options)
+        except ActivityError as error:
+            cause = error.cause
+            if not isinstance(cause, ApplicationError) or cause.type != WORKER_SHUTDOWN:
+                raise
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the step is to stop: nobody shall begin it again
+                raise asyncio.CancelledError from error
+            if not cause.details:
+                continue  # it had asked nobody yet
+            used = FailureDetails.model_validate(cause.details[0])
+            options = options.after(used.attempt - request.step.attempts_before - 1)
+            step = request.step.model_copy(update={"attempts_before": used.attempt, "taken_over": used})
+            request = request.model_copy(update={"step": step})
 
 
 async def start_child(
@@ -87,7 +124,9 @@ async def start_child(
         workflow_type(child.workflow.pattern),
         args=[request, definition, None],
         id=child_workflow_id(run.run_id, step),
+        search_attributes=labels.search_attributes(run, child.name, child.workflow.pattern),
         static_summary=PlainText(child.name),
+        static_details=labels.static_details(run, child.name, child.version, step),
     )
 
 
@@ -96,6 +135,7 @@ async def publish_events(request: PublishEventsRequest) -> None:
     await workflow.execute_local_activity(
         PUBLISH_EVENTS,
         request,
+        summary=PlainText("tell the run's readers"),
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,
@@ -107,6 +147,7 @@ async def record_end(request: RecordEndRequest) -> None:
     await workflow.execute_local_activity(
         RECORD_END,
         request,
+        summary=PlainText("record the end"),
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,

@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+from studio.contracts.plain import PlainText
 from studio.engine.state import RunState
 
 SHOWN_STEPS = 30
@@ -20,3 +21,19 @@ def details_of(state: RunState) -> str:
         reason = f"limit reached: {state.paused.limit}" if state.paused.limit else "on request"
         lines.append(f"\n**Paused**, {reason}")
     return "\n".join(lines)
+
+
+_TIMERS = {
+    "run": "timeout of the run",
+    "timeout": "timeout",
+    "retry": "retry",
+    "join": "timeout of the branches",
+    "wait": "wait",
+}
+
+
+def timer_summary(timer: str) -> PlainText:
+    """`retry of research/answer`, for the timer `retry:research/answer` of the core."""
+    kind, _, path = timer.partition(":")
+    what = _TIMERS.get(kind, kind)
+    return PlainText(f"{what} of {path}" if path else what)

@@ -44,7 +44,7 @@ from studio.engine.turn import TURN_COST
 from workflows import calls
 from workflows.agent_loop import run_agent
 from workflows.carried import Carried
-from workflows.details import details_of
+from workflows.details import details_of, timer_summary
 from workflows.names import PAUSE
 from workflows.outbox import Outbox
 from workflows.outcomes import agent_ended, child_ended
@@ -211,7 +211,8 @@ class Driver:
         self._arrived.append(event)
 
     async def _wait(self, command: StartTimer) -> None:
-        await asyncio.sleep(max((command.at - workflow.now()).total_seconds(), BREATH_SECONDS))
+        seconds = max((command.at - workflow.now()).total_seconds(), BREATH_SECONDS)
+        await workflow.sleep(seconds, summary=timer_summary(command.id))
         self._timers.pop(command.id, None)
         self._arrived.append(TimerFired(workflow.now(), command.id))
 

@@ -10,6 +10,9 @@ LIMITS = "studio_limits"
 """A signal; its argument is a `Limits` of which only the fields that are set change."""
 DECIDE = "decide_approval"
 """An update from `DecideRequest` to `ApprovalOutcome`."""
+PROJECT, WORKFLOW, SESSION, PATTERN = "StudioProject", "StudioWorkflow", "StudioSession", "StudioPattern"
+SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
+"""All of type Keyword."""
 
 
 def workflow_type(pattern: str | None) -> str:

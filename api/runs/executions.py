@@ -15,24 +15,19 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.runs.progress import whole_progress
+from api.runs.run_start import run_start
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest
-from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
 from studio.errors import Conflict, DependencyUnavailable, NotFound
-from studio.temporal import PATTERN, PROJECT, SESSION, WORKFLOW, is_unavailable
-from workflows.names import DECIDE, PROGRESS, workflow_type
+from studio.temporal import is_unavailable
+from workflows.names import DECIDE, PROGRESS
 
 CALL = timedelta(seconds=5)
 """Starting, asking and cancelling take milliseconds when Temporal is well."""
@@ -96,17 +91,14 @@ class Executions:
         Raises `StartRefused` when Temporal answered that it will not, `DependencyUnavailable` when it is not known
         whether the run started.
         """
-        context = request.context
-        is_retry = context.retry > 0
-        named = {PROJECT: context.project_id, WORKFLOW: context.workflow_name, PATTERN: pattern or "agent"}
-        if context.session_id is not None:
-            named[SESSION] = context.session_id
+        is_retry = request.context.retry > 0
+        start = run_start(request, definition, pattern)
         try:
             with temporal_faults():
                 await self._client.start_workflow(
-                    workflow_type(pattern),
-                    args=[request, definition, None],
-                    id=context.run_id,
+                    start.workflow,
+                    args=start.args,
+                    id=start.id,
                     task_queue=self._task_queue,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE
                     if is_retry
@@ -114,10 +106,10 @@ class Executions:
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL
                     if is_retry
                     else WorkflowIDConflictPolicy.USE_EXISTING,
-                    search_attributes=TypedSearchAttributes(
-                        [SearchAttributePair(key, value) for key, value in named.items()]
-                    ),
-                    static_summary=PlainText(context.workflow_name),
+                    search_attributes=start.search_attributes,
+                    priority=start.priority,
+                    static_summary=start.static_summary,
+                    static_details=start.static_details,
                     rpc_timeout=CALL,
                 )
         except WorkflowAlreadyStartedError as error:

@@ -77,7 +77,7 @@ class RunStarter:
                 raise invalid(errors)
             if not await self._insert(row, definition, body, trigger):
                 return await self.start(kind, ref, project_id, body, trigger)  # the same key came at the same time
-        await self._execute(row, resolved, trigger)
+        await self._execute(row, resolved, body, trigger)
         return row.id
 
     async def _of_key(
@@ -116,12 +116,12 @@ class RunStarter:
             return False
         return True
 
-    async def _execute(self, row: RunRow, resolved: ResolvedDefinition, trigger: Trigger) -> None:
+    async def _execute(self, row: RunRow, resolved: ResolvedDefinition, body: StartRun, trigger: Trigger) -> None:
         # Calls that begin together tell of themselves in any order: what comes first is told before there is any. The
         # worker's own event is the same one, and changes nothing.
         await self._stream.publish(row.id, [run_started(utc_now())])
         try:
-            await self._executions.start(_request(row, trigger), resolved, row.pattern)
+            await self._executions.start(_request(row, body, trigger), resolved, row.pattern)
         except StartRefused as error:
             _log.exception("runs.start_refused", run_id=row.id)
             if not await self._forget(row, trigger):
@@ -171,8 +171,8 @@ async def _resolve(session: AsyncSession, row: RunRow, body: StartRun) -> Resolv
         raise invalid([unknown_version(kind, row.definition_name, body.version or row.definition_version)]) from None
 
 
-def _request(row: RunRow, trigger: Trigger) -> RunRequest:
-    """From the row alone, but for the caller's span: a repeated start asks for the same thing."""
+def _request(row: RunRow, body: StartRun, trigger: Trigger) -> RunRequest:
+    """From the row, but for the caller's span and the priority: a repeated start asks for the same thing."""
     trace_id, parent = trigger.trace()
     return RunRequest(
         context=context_of(row),
@@ -180,6 +180,7 @@ def _request(row: RunRow, trigger: Trigger) -> RunRequest:
         parent_span_id=parent if trace_id == row.trace_id else None,
         input=row.input,
         metadata=row.run_metadata,
+        priority=body.priority,
     )
 
 

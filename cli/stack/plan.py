@@ -55,7 +55,8 @@ def make_plan(settings: StackSettings, ports: Mapping[str, int], only: Sequence[
     if not only and settings.upstreams:
         wanted -= {"model", "embeddings"}
     found: dict[str, Part] = {}
-    for name, build in _servers(ports, folder, "temporal-ui" in wanted).items():
+    codec_url = (settings.address_of("api") or f"http://{LOOPBACK}:{ports['api']}").rstrip("/") + "/codec"
+    for name, build in _servers(ports, folder, "temporal-ui" in wanted, codec_url).items():
         address = settings.address_of(name)
         if address and (name in wanted or _needed(name, wanted)):
             found[name] = external_part(name, address, settings)
@@ -90,10 +91,16 @@ def temporal_connect(settings: StackSettings, address: str) -> Connect:
     return connect
 
 
-def _servers(ports: Mapping[str, int], folder: DataFolder, with_ui: bool) -> dict[str, Callable[[], Part]]:
+def _servers(
+    ports: Mapping[str, int], folder: DataFolder, with_ui: bool, codec_url: str
+) -> dict[str, Callable[[], Part]]:
     ui_port = ports["temporal-ui"] if with_ui else None
+
+    def temporal() -> Part:
+        return parts.temporal(ports["temporal"], ui_port, _inside(folder, "temporal") / "temporal.db", codec_url)
+
     return {
-        "temporal": lambda: parts.temporal(ports["temporal"], ui_port, _inside(folder, "temporal") / "temporal.db"),
+        "temporal": temporal,
         "temporal-ui": lambda: parts.temporal_ui(ports["temporal-ui"]),
         "redis": lambda: parts.redis(ports["redis"], _inside(folder, "redis")),
         "mongo": lambda: parts.mongo(ports["mongo"], _inside(folder, "mongo")),

@@ -9,6 +9,17 @@ from studio.contracts.events import NewEvent
 from studio.contracts.runs import RunContext, RunEnd, RunUsage
 from studio.contracts.spans import SpanId
 
+WORKER_SHUTDOWN = "WorkerShutdown"
+"""The error type of a call whose worker shut down under it; Temporal's SDK uses the same."""
+
+
+class FailureDetails(Wire):
+    """What a step's attempts have used so far: travels with a failed activity's error and in its heartbeats."""
+
+    attempt: int = 1
+    usage: RunUsage = RunUsage()
+    cost_usd: Decimal | None = None
+
 
 class StepContext(Wire):
     """The step on whose behalf an activity works. Whose run it is, the activity's workflow id says."""
@@ -19,6 +30,8 @@ class StepContext(Wire):
     """Attempts of earlier calls of the step that failed: the step's attempts are counted through all its calls."""
     events: list[NewEvent] = []
     """What the workflow has to tell the run's readers: published before anything else."""
+    taken_over: FailureDetails | None = None
+    """What the step's attempts had used when the worker that made the last of them shut down."""
 
 
 class Opening(Wire):
@@ -93,11 +106,3 @@ class RecordEndRequest(Wire):
     metadata: dict[str, str] = {}
     end: RunEnd
     events: list[NewEvent] = []
-
-
-class FailureDetails(Wire):
-    """What a step's attempts have used so far: travels with a failed activity's error and in its heartbeats."""
-
-    attempt: int = 1
-    usage: RunUsage = RunUsage()
-    cost_usd: Decimal | None = None

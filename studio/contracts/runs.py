@@ -151,6 +151,11 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256, patte
 """One line without control characters: it travels in HTTP headers."""
 
 
+RunPriority = Annotated[int, Field(ge=1, le=5)]
+"""Temporal's priority key: 1 goes first."""
+DEFAULT_PRIORITY = 3
+
+
 class StartRun(Contract):
     """Body of `POST …/runs`."""
 
@@ -160,6 +165,8 @@ class StartRun(Contract):
     metadata: Annotated[dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=50)] = {}
     version: Annotated[int, Field(ge=1)] | None = None
     """A stored version; default the newest."""
+    priority: RunPriority = DEFAULT_PRIORITY
+    """Where runs wait for a worker, those of a lower number come first."""
 
 
 class RunContext(Wire):
@@ -220,6 +227,7 @@ class RunRequest(Wire):
     metadata: dict[str, str] = {}
     parent: ParentStep | None = None
     """None for a run; a child workflow has the `context` of the run that it is part of."""
+    priority: RunPriority = DEFAULT_PRIORITY
     resume: Resumption | None = None
     """Of a run that is retried or a replay; None for one that begins at its beginning."""
 

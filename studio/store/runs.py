@@ -242,10 +242,8 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
     status = cast("RunStatus", row.status)
     if progress is not None and status in {"queued", "running"}:
         status = progress.status
-    ui_url = None
-    if ui_root is not None:
-        execution = f"/{row.temporal_run_id}/history" if row.temporal_run_id else ""
-        ui_url = f"{ui_root}/{row.id}{execution}"
+    # Without the execution: the UI then shows the newest, also of a run that was retried or continued as new.
+    ui_url = None if ui_root is None else f"{ui_root}/{row.id}"
     return Run(
         id=row.id,
         kind=cast("RunKind", row.kind),

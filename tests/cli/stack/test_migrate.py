@@ -7,10 +7,10 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
 from cli.stack import parts
-from studio.temporal import SEARCH_ATTRIBUTES
 from tests.support.ports import free_port
 from tests.support.servers import running
 from tests.support.stack import StudioCommand
+from workflows.names import SEARCH_ATTRIBUTES
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ class TestMigrate:
         assert "database: migrated to" in answer.stdout
         client = await Client.connect(bare_temporal)
         found = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace="default"))
-        assert {attribute.name for attribute in SEARCH_ATTRIBUTES} <= set(found.custom_attributes)
+        assert set(SEARCH_ATTRIBUTES) <= set(found.custom_attributes)
         again = studio.run("migrate", "--data", str(studio.data), **env)
         assert again.returncode == 0, again.stderr
         assert "database: already at" in again.stdout
@@ -46,8 +46,3 @@ class TestMigrate:
         answer = studio.run("migrate", "--data", str(studio.data), STUDIO_TEMPORAL_ADDRESS=address)
         assert answer.returncode == 3
         assert f"temporal at {address} cannot be reached" in answer.stdout + answer.stderr
-
-
-class TestSearchAttributes:
-    def test_the_embedded_server_registers_those_the_client_uses(self) -> None:
-        assert set(parts.SEARCH_ATTRIBUTES) == {attribute.name for attribute in SEARCH_ATTRIBUTES}
