@@ -1,4 +1,4 @@
-"""One SIGKILL to the worker while runs stand after every one of their twenty steps: nothing is lost, nothing paid twice."""
+"""SIGKILL for a worker whose runs stand after every one of their twenty steps: nothing is lost, nothing paid twice."""
 
 import asyncio
 import signal
@@ -97,8 +97,13 @@ async def locked_row(live: Live, run_id: str) -> AsyncGenerator[psycopg.AsyncCon
 async def until_somebody_waits(connection: psycopg.AsyncConnection) -> None:
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     async with asyncio.timeout(20):
-        while (await (await connection.execute(query)).fetchone()) == (0,):
+        while (await (await connection.execute(query)).fetchone()) == (0,):  # noqa: ASYNC110 - SQL tells nobody
             await asyncio.sleep(0.02)
+
+
+async def assert_told_once(live: Live, run_id: str) -> None:
+    keys = [event.key() for event in await live.engine.events(run_id) if event.key() is not None]
+    assert len(keys) == len(set(keys))
 
 
 def finished_calls(run: JsonObject) -> int:
@@ -131,3 +136,8 @@ class TestWorkerKilled:
         assert answered == Counter(f"r{number} {call};" for number in runs for call in CALLS)
         again = Counter(call.text for call in live.upstream.calls if call.outcome != "answered")
         assert again == Counter(f"r{number} {call};" for number, held in under_way.items() for call in held)
+        for number, run in zip(runs, ended, strict=True):
+            attempts = [step["attempt"] for step in run["steps"] if step["kind"] == "agent"]
+            twice = len(under_way.get(number, []))
+            assert sorted(attempts) == [1] * (last - twice) + [2] * twice
+            await assert_told_once(live, run["id"])
