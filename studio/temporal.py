@@ -26,14 +26,14 @@ _UNAVAILABLE = {
 _ASKING = RetryConfig(max_elapsed_time_millis=3000)
 """Somebody waits for the answer, and can ask again."""
 _WORKING = RetryConfig(max_interval_millis=1000, max_elapsed_time_millis=60_000, max_retries=100)
-"""What a worker reports was paid for. A second after Temporal is back it is told, before it gives the call to another."""
+"""What a worker reports was paid for: Temporal hears it as soon as it is back, before it gives the call to another."""
 
 
 async def connect_temporal(settings: TemporalSettings, database: Database, *, lazy: bool = True) -> Client:
     """A client that encrypts, and stores large payloads apart.
 
-    A lazy one, for a service, connects at its first call, so that the service starts while Temporal is down; one that is
-    not lazy is a worker's.
+    A lazy one is a service's: it connects at its first call, so that the service starts while Temporal is down. The
+    other kind is a worker's.
     """
     return await Client.connect(
         settings.temporal_address,

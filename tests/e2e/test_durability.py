@@ -45,21 +45,6 @@ class TestWorkerStopped:
         assert len(engine.upstream.calls) == 1
 
 
-class TestManyRuns:
-    async def test_a_hundred_at_once_all_end_and_none_twice(self, engine: Engine) -> None:
-        steps: list[JsonObject] = [
-            {"id": "ask", "agent": {"message": "number {{ n }}."}},
-            {"id": "again", "agent": {"message": "and {{ n }}!"}, "input": "${{ input }}"},
-        ]
-        async with worker_process(engine.settings):
-            handles = await asyncio.gather(*(engine.start(steps, {"n": n}) for n in range(100)))
-            await asyncio.gather(*(handle.result() for handle in handles))
-        asked = sorted(call.text for call in engine.upstream.calls)
-        assert asked == sorted([f"number {n}." for n in range(100)] + [f"and {n}!" for n in range(100)])
-        for handle in handles:
-            assert (await engine.run(handle.id)).status == "succeeded"
-
-
 SECRET = "the-quick-brown-fox"
 
 

@@ -61,9 +61,8 @@ async def outage(live: Live, server: Server) -> AsyncGenerator[dict[str, str]]:
     """The block runs while the server is away. Of two runs with a call under way when it dies, `early` may end at once,
     and `late` has another call to make after the outage; both end well, and who watched them from before hears of it.
     """
-    live.upstream.when("early b", Reply(text="one two", hold_after=1))
-    live.upstream.when("late b", Reply(text="one two", hold_after=1))
-    live.upstream.when("late c", Reply(text="one two", hold_after=1))
+    for call in ("early b", "late b", "late c"):
+        live.upstream.when(call, Reply(text="one two", hold_after=1), Reply(text="one two"))
     runs = {name: await live.start(input=name) for name in ("early", "late")}
     await live.upstream.wait_for_calls(2, "held")
     async with watching(live, runs["early"]) as early, watching(live, runs["late"]) as late:
