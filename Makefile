@@ -61,9 +61,10 @@ $(UV_BIN): requirements/uv.txt
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
+# Compiled now: where PYTHONDONTWRITEBYTECODE is set, each process would compile all that it imports, for seconds.
 $(STAMP): $(UV_BIN) requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(UV_BIN) venv --quiet --python $(PYTHON) .venv
 	@echo "Installing the packages of requirements/dev.txt into .venv (about 2 GB; a few minutes the first time) ..."
-	$(UV_BIN) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV_BIN) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(UV_BIN) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

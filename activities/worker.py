@@ -32,6 +32,10 @@ from workflows.registry import WORKFLOWS
 
 HEARTBEAT_THROTTLE_SECONDS = 1.0
 """How often heartbeats reach the server, and so how soon a cancel reaches an activity."""
+TAKE_OVER_SECONDS = 3
+"""How long the server waits for the worker that holds a run in memory before it asks any: so long runs stand when that
+worker is killed. Shorter, and a worker that is only busy would replay runs that it has at hand.
+"""
 
 
 def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[Callable[..., Any]]) -> Worker:
@@ -50,6 +54,7 @@ def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[
         deployment_config=_deployment(settings),
         max_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
         default_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=TAKE_OVER_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=settings.worker_drain_seconds),
     )
 

@@ -10,8 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
-import cel
-
+from studio.cel_engine import cel
 from studio.contracts.base import Json
 from studio.expression_source import Mentions
 from studio.pattern_weight import pattern_weight

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-import cel
 import orjson
 
+from studio.cel_engine import cel
 from studio.contracts.base import Json, format_timestamp
 from studio.expression_limits import MAX_DEPTH, MAX_RESULT_BYTES, Budget, is_too_deep
 from studio.expression_source import (

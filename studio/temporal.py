@@ -1,7 +1,7 @@
 """The Temporal client of the API, the worker and the CLI."""
 
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
 from studio.codec import data_converter
 from studio.db.engine import Database
@@ -16,11 +16,17 @@ _UNAVAILABLE = {
     RPCStatusCode.ABORTED,
 }
 
+_ASKING = RetryConfig(max_elapsed_time_millis=3000)
+"""Somebody waits for the answer, and can ask again."""
+_WORKING = RetryConfig(max_interval_millis=1000, max_elapsed_time_millis=60_000, max_retries=100)
+"""What a worker reports was paid for: Temporal hears it as soon as it is back, before it gives the call to another."""
+
 
 async def connect_temporal(settings: TemporalSettings, database: Database, *, lazy: bool = True) -> Client:
     """A client that encrypts, and stores large payloads apart.
 
-    A lazy one connects at its first call, so that a service starts while Temporal is down.
+    A lazy one is a service's: it connects at its first call, so that the service starts while Temporal is down. The
+    other kind is a worker's.
     """
     return await Client.connect(
         settings.temporal_address,
@@ -28,6 +34,7 @@ async def connect_temporal(settings: TemporalSettings, database: Database, *, la
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         tls=_tls(settings),
         data_converter=data_converter(settings.secret_keys, BlobStore(database)),
+        retry_config=_ASKING if lazy else _WORKING,
         lazy=lazy,
     )
 

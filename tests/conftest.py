@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def temporal_address(server_logs: Path) -> Iterator[str]:
     """In memory, with the tuned flags and the search attributes of the embedded stack."""
     with running(parts.temporal(free_port(), None, None), server_logs / "temporal.log") as part:
         yield part.address
+
+
+@pytest.fixture(scope="session")
+def hasty_temporal(server_logs: Path) -> Iterator[str]:
+    """One that suggests to continue as new after 60 events."""
+    part = parts.temporal(free_port(), None, None)
+    flag = "limit.historyCount.suggestContinueAsNew=60"
+    hasty = replace(part, command=(*part.command, "--dynamic-config-value", flag))
+    with running(hasty, server_logs / "hasty-temporal.log") as started:
+        yield started.address
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Self, cast
 
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from studio.contracts.base import Json
@@ -25,9 +25,10 @@ class AnswerCache:
     """One instance a process; `async with` closes its connections."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = cast(
-            "Any", Redis.from_url(redis_url, socket_timeout=OPERATION_SECONDS, socket_connect_timeout=OPERATION_SECONDS)
-        )
+        timeouts: dict[str, Any] = {"socket_timeout": OPERATION_SECONDS, "socket_connect_timeout": OPERATION_SECONDS}
+        # One that waits for a free connection: a worker has more calls under way than a pool has connections.
+        pool: Any = BlockingConnectionPool.from_url(redis_url, timeout=OPERATION_SECONDS, **timeouts)
+        self._redis = cast("Any", Redis.from_pool(pool))
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import orjson
 import structlog
 from prometheus_client import Counter
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from studio.contracts.events import FINAL_EVENTS, NewEvent, RunEvent
@@ -18,6 +18,8 @@ KEEP_SECONDS = 24 * 3600
 """After the last event; a later reader gets the story from the run's row, without tokens."""
 MAX_EVENTS = 200_000
 OPERATION_SECONDS = 2.0
+MAX_WATCHED = 10_000
+"""Runs that one process watches at once; redis-py's own limit is 100 connections."""
 
 LOST = Counter("studio_events_lost_total", "Run events that could not be published.")
 _log = structlog.get_logger(__name__)
@@ -50,11 +52,12 @@ class EventStream:
     """Publishes and reads. One instance a process; `async with` closes its connections."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = cast(
-            "Any", Redis.from_url(redis_url, socket_timeout=OPERATION_SECONDS, socket_connect_timeout=OPERATION_SECONDS)
-        )
-        # A blocking read outlasts the timeout of the other commands.
-        self._reader = cast("Any", Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=2.0))
+        timeouts: dict[str, Any] = {"socket_timeout": OPERATION_SECONDS, "socket_connect_timeout": OPERATION_SECONDS}
+        pool: Any = BlockingConnectionPool.from_url(redis_url, timeout=OPERATION_SECONDS, **timeouts)
+        self._redis = cast("Any", Redis.from_pool(pool))
+        # A blocking read outlasts the timeout of the other commands, and a run that is watched holds a connection.
+        reading: dict[str, Any] = timeouts | {"socket_timeout": None, "max_connections": MAX_WATCHED}
+        self._reader = cast("Any", Redis.from_url(redis_url, **reading))
         self._publish = self._redis.register_script(_PUBLISH)
 
     async def __aenter__(self) -> Self:

@@ -30,28 +30,6 @@ def ask(step_id: str) -> JsonObject:
     return {"id": step_id, "agent": {"message": f"step {step_id}"}}
 
 
-class TestWorkerKilled:
-    async def test_the_run_ends_and_finished_calls_are_made_once(self, engine: Engine) -> None:
-        engine.upstream.when("step two", Reply(text="a b", hold_after=1), Reply(text="second"))
-        async with worker_process(engine.settings) as first:
-            handle = await engine.start([ask("one"), ask("two"), ask("three")])
-            await engine.upstream.wait_for_calls(1, "held")
-            await first.stop(signal.SIGKILL)
-        async with worker_process(engine.settings):
-            assert await handle.result()
-        run = await engine.run(handle.id)
-        assert run.status == "succeeded"
-        assert [(step.id, step.status, step.attempt) for step in run.steps] == [
-            ("one", "succeeded", 1),
-            ("two", "succeeded", 2),
-            ("three", "succeeded", 1),
-        ]
-        answered = [call.text for call in engine.upstream.calls if call.outcome == "answered"]
-        assert answered == ["step one", "step two", "step three"]
-        keys = [event.key() for event in await engine.events(handle.id) if event.key() is not None]
-        assert len(keys) == len(set(keys))
-
-
 class TestWorkerStopped:
     async def test_a_call_under_way_is_finished_first(self, engine: Engine) -> None:
         engine.upstream.default = Reply(text="a b c", hold_after=1)
@@ -65,21 +43,6 @@ class TestWorkerStopped:
         async with worker_process(engine.settings):
             assert await handle.result() == "a b c"
         assert len(engine.upstream.calls) == 1
-
-
-class TestManyRuns:
-    async def test_a_hundred_at_once_all_end_and_none_twice(self, engine: Engine) -> None:
-        steps: list[JsonObject] = [
-            {"id": "ask", "agent": {"message": "number {{ n }}."}},
-            {"id": "again", "agent": {"message": "and {{ n }}!"}, "input": "${{ input }}"},
-        ]
-        async with worker_process(engine.settings):
-            handles = await asyncio.gather(*(engine.start(steps, {"n": n}) for n in range(100)))
-            await asyncio.gather(*(handle.result() for handle in handles))
-        asked = sorted(call.text for call in engine.upstream.calls)
-        assert asked == sorted([f"number {n}." for n in range(100)] + [f"and {n}!" for n in range(100)])
-        for handle in handles:
-            assert (await engine.run(handle.id)).status == "succeeded"
 
 
 SECRET = "the-quick-brown-fox"

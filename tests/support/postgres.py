@@ -22,7 +22,14 @@ _UNPRIVILEGED = "nobody"
 
 @contextmanager
 def postgres(folder: Path) -> Generator[str]:
-    """Start a server with its data in `folder` and yield its SQLAlchemy URL.
+    """Start a server with its data in `folder` and yield its SQLAlchemy URL."""
+    part, user = prepared_postgres(folder)
+    with running(part, folder / "postgres.log", user=user):
+        yield part.address
+
+
+def prepared_postgres(folder: Path) -> tuple[Part, str | None]:
+    """A server with its data in `folder`, not yet started, and the user as whom to start it; its address is the URL.
 
     PostgreSQL refuses to run as root: there it runs as `nobody`, from a copy that `nobody` can reach.
     """
@@ -33,7 +40,7 @@ def postgres(folder: Path) -> Generator[str]:
             shutil.copytree(source, folder / source.name, symlinks=True)
         package = folder / package.name
     programs = package / "pginstall" / "bin"
-    data, log, port = folder / "data", folder / "postgres.log", free_port()
+    data, port = folder / "data", free_port()
     data.mkdir()
     if user:
         for path in (folder, data):
@@ -44,9 +51,8 @@ def postgres(folder: Path) -> Generator[str]:
     url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
     options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
     flags = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
-    part = Part("postgres", url, _probe(url), (str(programs / "postgres"), "-D", str(data), *flags), port=port)
-    with running(part, log, user=user):
-        yield url
+    command = (str(programs / "postgres"), "-D", str(data), *flags)
+    return Part("postgres", url, _probe(url), command, port=port), user
 
 
 def _package() -> Path:

@@ -2,34 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from cli.stack import parts
 from studio.contracts.base import JsonObject
 from tests.support.databases import sqlite_database
 from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
-from tests.support.ports import free_port
 from tests.support.scripted_upstream import Reply
-from tests.support.servers import running
 from tests.support.span_sink import SpanSink
 
-SUGGESTED_EVENTS = 60
 ECHO: JsonObject = {"agent": {"message": "say {{ n }}"}}
-
-
-@pytest.fixture(scope="module")
-def hasty_temporal(server_logs: Path) -> Iterator[str]:
-    part = parts.temporal(free_port(), None, None)
-    flag = f"limit.historyCount.suggestContinueAsNew={SUGGESTED_EVENTS}"
-    hasty = replace(part, command=(*part.command, "--dynamic-config-value", flag))
-    with running(hasty, server_logs / "hasty-temporal.log") as started:
-        yield started.address
 
 
 @pytest.fixture
