@@ -11,6 +11,9 @@ LIMITS = "studio_limits"
 DECIDE = "decide_approval"
 """An update from `DecideRequest` to `ApprovalOutcome`."""
 
+RESOLVE = "resolve_step"
+"""An update from `ResolveRequest` to the `StepRun` as it is then."""
+
 
 def workflow_type(pattern: str | None) -> str:
     """`GraphWorkflow`; a run of one agent alone has no pattern."""

@@ -51,7 +51,7 @@ class ResolveStep(Contract):
     """Body of `POST /runs/{id}/steps/{step_id}/resolve`."""
 
     action: ResolveAction
-    """`retry`: the next attempt. `skip`: go on without it. `done`: it succeeded, with `output`. `fail`: it fails now."""
+    """`retry`: its next attempt. `skip`: go on without it. `done`: it succeeded, with `output`. `fail`: it fails."""
     output: Json = None
     """Of a step that is `done`."""
 
