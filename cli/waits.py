@@ -34,7 +34,8 @@ def wait_head(waiting: Facts) -> str:
     moment = f"until {time_text(until)}" if until is not None else ""
     match waiting.get("for"):
         case "approval":
-            return f"waits for approval {moment}".rstrip()
+            whom = f", escalated to {safe(str(waiting['escalate_to']))}," if waiting.get("escalated") else ""
+            return f"waits for approval{whom} {moment}".rstrip(" ,")
         case "resolve":
             return "failed and waits for somebody to resolve it"
         case "signal":

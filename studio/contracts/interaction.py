@@ -41,7 +41,11 @@ class PendingApproval(Wire):
     """SHA-256 of message and input: what exactly is decided about."""
     allow_edit: bool = False
     until: Timestamp | None = None
-    """When `on_timeout` decides."""
+    """When `on_timeout` decides, or escalates."""
+    escalated: bool = False
+    """Whether others are asked, too, since nobody answered in time."""
+    escalate_to: str | None = None
+    """Whom the escalation asks."""
 
 
 ResolveAction = Literal["retry", "skip", "done", "fail"]

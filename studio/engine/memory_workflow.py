@@ -174,7 +174,7 @@ class MemoryWorkflow:
             said = self._world.people.resolve(full_path(self._path, path), asked.data)
             if said is not None:
                 self._clock.later(self._clock.now + said.after, partial(self._resolve, path, said))
-        if asked.data["for"] != "approval":
+        if asked.data["for"] != "approval" or asked.data.get("escalated"):  # they were asked before it was escalated
             return
         earlier = self._decisions.pop(path, None)
         if earlier is not None:

@@ -116,11 +116,21 @@ APPROVALS = OutsideScript(
             approve("no"),
             approve("edited", allow_edit=True),
             approve("nobody", timeout="300ms", on_timeout="approve"),
+            approve(
+                "late",
+                timeout="200ms",
+                on_timeout="escalate",
+                escalation={
+                    "to": "boss of ${{ steps.yes.output.by }}",
+                    "timeout": "200ms",
+                    "on_timeout": "approve",
+                },
+            ),
             {"id": "p", "parallel": {"branches": [{"id": "c", "workflow": "inner"}, agent("beside", "beside it")]}},
             {
                 "id": "end",
                 "transform": "${{ [steps.yes.output.decision, steps.no.output.comment, steps.edited.output.value, "
-                "steps.nobody.output.timed_out, steps.p.output.c.by] }}",
+                "steps.nobody.output.timed_out, steps.late.output.decision, steps.p.output.c.by] }}",
             },
         ],
         workflows={"inner": sequence(approve("inside"))},
