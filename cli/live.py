@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.follow import ConnectionLost
 from cli.output import cost_text, count_text, duration_text, safe
 from cli.story import RunStory, StepStory
-from cli.waits import decision_text, pause_commands, pause_text, wait_commands, wait_head
+from cli.waits import decision_text, parked_text, pause_commands, pause_text, wait_commands, wait_head
 from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.events import RunEvent
 
@@ -144,8 +144,10 @@ class LiveView:
     def _waiting(self, step: StepStory, waiting: JsonObject, room: int) -> Iterable[Text]:
         line = Text.assemble(_margin(step), ("◦ ", "magenta"), (f"{safe(step.title):<18}", "bold"))
         yield line.append(f"  {wait_head(waiting)}", "magenta")
-        if waiting.get("for") == "approval":
-            message = self._wrapped(step, str(waiting.get("message")).strip(), "")
+        if waiting.get("for") in {"approval", "resolve"}:
+            is_parked = waiting["for"] == "resolve"
+            text = parked_text(waiting) if is_parked else str(waiting.get("message")).strip()
+            message = self._wrapped(step, text, "red" if is_parked else "")
             yield from (_bar(step, part) for part in message[: max(room - 1, 1)])
         for command in wait_commands(self._story.run_id, step.path, waiting):
             yield _bar(step, Text(command, "cyan"))

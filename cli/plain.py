@@ -1,5 +1,6 @@
 """A run as lines: for logs, pipes and everything that is not a terminal."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,7 @@ from cli.follow import ConnectionLost
 from cli.output import cost_text, count_text, duration_text, err, safe
 from cli.story import cost_of, decision_of, error_of, is_echo, usage_of
 from cli.waits import decision_text, pause_commands, pause_text, wait_commands, wait_text
+from studio.contracts.base import Json
 from studio.contracts.events import RunEvent
 
 LINE_CHARACTERS = 120
@@ -132,13 +134,18 @@ def _details(event: RunEvent) -> str:
             superseded = data.get("superseded_attempt", event.attempt - 1)
             return f": attempt {event.attempt}; what attempt {superseded} wrote above no longer counts"
         case "step.skipped":
-            return f": {safe(str(data.get('when')))} is false"
+            return f" by {safe(str(data['resolved_by']))}" if "resolved_by" in data else _why_skipped(data)
         case _:
             took = f" in {duration_text(data['duration_ms'])}" if data.get("duration_ms") is not None else ""
             error = error_of(data) if event.type != "run.cancelled" else None
             if (output := decision_of(data)) is not None:
                 return f": {decision_text(output)}"
-            return took + _spent(event) + (f": {error.type}: {safe(error.message)}" if error else "")
+            by = f", as {safe(str(data['resolved_by']))} said" if data.get("resolved_by") else ""
+            return took + _spent(event) + by + (f": {error.type}: {safe(error.message)}" if error else "")
+
+
+def _why_skipped(data: Mapping[str, Json]) -> str:
+    return f": {safe(str(data['when']))} is false" if "when" in data else ""
 
 
 def _spent(event: RunEvent) -> str:

@@ -1,4 +1,4 @@
-"""What `studio pause`, `resume`, `approve`, `signal` and `limits` do."""
+"""What `studio pause`, `resume`, `approve`, `resolve`, `signal` and `limits` do."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -11,7 +11,7 @@ from cli.output import as_text, out, plain, print_json, print_text, safe
 from cli.remote import fail, with_api
 from cli.waits import decision_text, wait_commands, wait_head
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.interaction import DecideApproval, PendingApproval
+from studio.contracts.interaction import DecideApproval, PendingApproval, ResolveStep
 from studio.contracts.runs import Run
 from studio.contracts.waits import Limits
 
@@ -52,12 +52,18 @@ def parse_decision(given: JsonObject) -> DecideApproval:
     return _checked(DecideApproval, given)
 
 
+def parse_resolution(given: JsonObject) -> ResolveStep:
+    """Raises `typer.BadParameter`."""
+    return _checked(ResolveStep, given)
+
+
 def _checked(model: type[ModelT], values: JsonObject) -> ModelT:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = f"--{first['loc'][0]}".replace("_", "-")
+        place = first["loc"][0] if first["loc"] else first.get("ctx", {}).get("at")
+        option = f"--{place}".replace("_", "-")
         raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=option) from None
 
 
@@ -112,3 +118,12 @@ def decide(run_id: str, step_id: str, body: DecideApproval, *, as_json: bool) ->
         fail(f"too late: {says}")
     if not as_json:
         print_text(says if outcome.accepted else f"Already decided: {says}")
+
+
+def resolve_step(run_id: str, step_id: str, body: ResolveStep, *, as_json: bool) -> None:
+    step = with_api(lambda api: api.resolve(run_id, step_id, body))
+    if as_json:
+        print_json(step)
+    else:
+        again = f", attempt {step.attempt}" if body.action == "retry" else ""
+        print_text(f"{step_id} is {step.status}{again}. `studio events {run_id} -f` watches the run.")

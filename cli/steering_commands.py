@@ -10,7 +10,7 @@ Limit = Annotated[str | None, typer.Option(metavar="N|none", help="`none` takes 
 
 
 def register(app: typer.Typer) -> None:
-    for command in (pause, resume, approve, signal, limits):
+    for command in (pause, resume, approve, resolve, signal, limits):
         app.command(rich_help_panel=RUNS)(command)
 
 
@@ -72,6 +72,32 @@ def approve(
         changes["edit"] = parse_json(edit, "--edit")
     body = parse_decision({"decision": "reject" if reject else "approve", **changes})
     decide(run_id, step_id, body, as_json=as_json)
+
+
+def resolve(
+    run_id: RunId,
+    step_id: Annotated[str, typer.Argument(metavar="STEP", help="The path of the step that failed and waits.")],
+    action: Annotated[
+        str,
+        typer.Option(
+            metavar="retry|skip|done|fail",
+            help="Begin it again, go on without it, say what it gives, or let it fail.",
+        ),
+    ],
+    output: Annotated[
+        str | None, typer.Option(metavar="JSON|@FILE", help="With done: the step's output; null when left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what becomes of a step that failed in a workflow with `on_failure: pause`.
+
+    Example: studio resolve run_01k8x3v5c0000000000000000 send --action retry
+    """
+    from cli.inputs import parse_json
+    from cli.steering import parse_resolution, resolve_step
+
+    given = {"action": action} | ({} if output is None else {"output": parse_json(output, "--output")})
+    resolve_step(run_id, step_id, parse_resolution(given), as_json=as_json)
 
 
 def signal(

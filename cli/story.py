@@ -80,6 +80,7 @@ class StepStory:
             case "step.retrying":
                 self.text, self.thinking, self.pieces = "", "", 0
                 self.attempt = event.attempt
+                self.status, self.waiting = "running", None
             case _ if event.type in _STEP_STATUSES:
                 self._take_state(event)
             case _:
@@ -185,7 +186,7 @@ class RunStory:
 
 def is_echo(event: RunEvent) -> bool:
     """Whether it only tells that a child workflow is paused or resumed with its run."""
-    own = event.data.get("reason") == "limit_exceeded"
+    own = event.data.get("reason") in {"limit_exceeded", "step_failed"}
     return event.type in {"run.paused", "run.resumed"} and event.step_id is not None and not own
 
 
@@ -204,7 +205,7 @@ def cost_of(data: dict[str, Json]) -> Decimal | None:
     return None if cost is None else Decimal(str(cost))
 
 
-def error_of(data: dict[str, Json]) -> RunError | None:
+def error_of(data: Mapping[str, Json]) -> RunError | None:
     return RunError.model_validate(data["error"]) if data.get("error") else None
 
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from cli.output import safe, time_text
-from cli.story import until_of
+from cli.story import error_of, until_of
 from studio.contracts.base import Json
 
 Facts = Mapping[str, Json]
@@ -16,17 +16,28 @@ def wait_text(waiting: Facts) -> str:
     match waiting.get("for"):
         case "approval":
             return f"{wait_head(waiting)}: {' '.join(safe(str(waiting.get('message'))).split())}"
+        case "resolve":
+            return f"{wait_head(waiting)}: {parked_text(waiting)}"
         case _:
             return wait_head(waiting)
 
 
+def parked_text(waiting: Facts) -> str:
+    """What a parked step failed with."""
+    error = error_of(waiting)
+    return "" if error is None else f"{error.type}: {safe(error.message)}"
+
+
 def wait_head(waiting: Facts) -> str:
-    """The same without the message of an approval."""
+    """The same without the message of an approval, and without the error of a parked step."""
     until = until_of(waiting)
     moment = f"until {time_text(until)}" if until is not None else ""
     match waiting.get("for"):
         case "approval":
-            return f"waits for approval {moment}".rstrip()
+            whom = f", escalated to {safe(str(waiting['escalate_to']))}," if waiting.get("escalated") else ""
+            return f"waits for approval{whom} {moment}".rstrip(" ,")
+        case "resolve":
+            return "failed and waits for somebody to resolve it"
         case "signal":
             return f"waits for the signal {safe(str(waiting.get('name')))} {moment}".rstrip()
         case _:
@@ -38,10 +49,16 @@ def wait_commands(run_id: str, path: str, waiting: Facts) -> list[str]:
     match waiting.get("for"):
         case "approval":
             return [f"studio approve {run_id} {shlex.quote(path)}"]
+        case "resolve":
+            return [_resolve_command(run_id, path)]
         case "signal":
             return [f"studio signal {run_id} {waiting.get('name')}"]
         case _:
             return []
+
+
+def _resolve_command(run_id: str, path: str) -> str:
+    return f"studio resolve {run_id} {shlex.quote(path)} --action retry"
 
 
 def decision_text(output: Facts) -> str:
@@ -57,11 +74,15 @@ def pause_text(path: str, paused: Facts) -> str:
     within = f" in {path}" if path else ""
     if paused.get("reason") == "limit_exceeded":
         return f"paused{within}: {str(paused.get('limit')).replace(',', '')} is reached"
+    if paused.get("reason") == "step_failed":
+        return f"paused{within} until what failed is resolved"
     return f"paused{within} on request"
 
 
 def pause_commands(run_id: str, path: str, paused: Facts) -> list[str]:
     """What lets the run go on, one after the other."""
+    if paused.get("reason") == "step_failed":
+        return [_resolve_command(run_id, str(paused.get("step_id")))]
     if paused.get("reason") != "limit_exceeded":
         return [f"studio resume {run_id}"]
     of_child = f" --step {path}" if path else ""

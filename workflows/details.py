@@ -3,7 +3,7 @@
 from itertools import islice
 
 from studio.contracts.plain import PlainText
-from studio.engine.state import RunState
+from studio.engine.state import Pause, RunState
 
 SHOWN_STEPS = 30
 _MARKS = {"succeeded": "✓", "failed": "✗", "running": "▶", "waiting": "⏸", "skipped": "»", "cancelled": "◼"}
@@ -18,9 +18,18 @@ def details_of(state: RunState) -> str:
         took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
         lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}")
     if state.paused is not None:
-        reason = f"limit reached: {state.paused.limit}" if state.paused.limit else "on request"
-        lines.append(f"\n**Paused**, {reason}")
+        lines.append(f"\n**Paused**, {_reason(state.paused)}")
     return "\n".join(lines)
+
+
+def _reason(paused: Pause) -> str:
+    match paused.reason:
+        case "limit_exceeded":
+            return f"limit reached: {paused.limit}"
+        case "step_failed":
+            return "until what failed is resolved"
+        case "requested":
+            return "on request"
 
 
 _TIMERS = {

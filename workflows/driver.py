@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from studio.contracts.activities import PublishEventsRequest, RecordEndRequest, StepContext
-from studio.contracts.base import Json
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
@@ -17,7 +17,7 @@ from studio.engine.children import child_of, child_result, child_succeeded, defi
 from studio.engine.plan import compile_plan
 from studio.engine.progress import progress_of
 from studio.engine.recalls import has_more, resumed
-from studio.engine.scheduler import advance
+from studio.engine.scheduler import advance, answer_errors
 from studio.engine.state import (
     Call,
     CancelRequested,
@@ -116,9 +116,15 @@ class Driver:
 
     def feed(self, event: CoreEvent) -> None:
         """Take an event now."""
+        self._is_woken = True
         self._state, commands = advance(self._plan, self._state, event)
         for command in commands:
             self._carry_out(command)
+
+    def answer_errors(self, path: str, output: Json) -> list[JsonObject]:
+        """What keeps an output from being that of a parked step: `FieldError`s, written out."""
+        errors = answer_errors(self._plan, self._state, path, output, workflow.now())
+        return [error.model_dump() for error in errors]
 
     def children(self) -> list["workflow.ChildWorkflowHandle[Any, Any]"]:
         return list(self._children.values())
@@ -156,7 +162,6 @@ class Driver:
 
     def _work(self) -> None:
         """Feed what has arrived, as much as one workflow task may take."""
-        self._is_woken = False
         spent = 0
         while (self._left or self._arrived) and self._end is None and spent < TURN_COST:
             if self._left:
@@ -165,6 +170,7 @@ class Driver:
             else:
                 self.feed(self._arrived.popleft())
             spent += self._state.turn_cost
+        self._is_woken = False
         self._publish_at_rest()
         self._start_queued()
 

@@ -14,6 +14,9 @@ PROJECT, WORKFLOW, SESSION, PATTERN = "StudioProject", "StudioWorkflow", "Studio
 SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
 """All of type Keyword."""
 
+RESOLVE = "resolve_step"
+"""An update from `ResolveRequest` to the `StepRun` as it is then."""
+
 
 def workflow_type(pattern: str | None) -> str:
     """`GraphWorkflow`; a run of one agent alone has no pattern."""

@@ -13,9 +13,9 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.workflow import ChildWorkflowHandle
 
-from studio.contracts.base import JsonObject
-from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision
-from studio.contracts.runs import RunProgress
+from studio.contracts.base import Json, JsonObject
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, ResolveRequest
+from studio.contracts.runs import RunProgress, StepRun
 from studio.contracts.waits import Limits
 from studio.engine.state import (
     ApprovalDecided,
@@ -25,8 +25,9 @@ from studio.engine.state import (
     ResumeRequested,
     RunState,
     SignalReceived,
+    StepResolved,
 )
-from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESUME
+from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
 
 
 class Steered(Protocol):
@@ -41,6 +42,8 @@ class Steered(Protocol):
 
     def feed(self, event: CoreEvent) -> None: ...
 
+    def answer_errors(self, path: str, output: Json) -> list[JsonObject]: ...
+
     def children(self) -> list[ChildWorkflowHandle[Any, Any]]: ...
 
 
@@ -54,6 +57,9 @@ def register_handlers(run: Steered) -> None:
     def decide(request: DecideRequest) -> ApprovalOutcome:
         return _decide(run, request)
 
+    def resolve(request: ResolveRequest) -> StepRun:
+        return _resolve(run, request)
+
     def receive(name: str, arguments: Sequence[RawValue]) -> None:
         payload = workflow.payload_converter().from_payload(arguments[0].payload) if arguments else None
         run.hear(SignalReceived(workflow.now(), name, payload))
@@ -64,6 +70,7 @@ def register_handlers(run: Steered) -> None:
     workflow.set_signal_handler(LIMITS, change_limits)
     workflow.set_dynamic_signal_handler(receive)
     workflow.set_update_handler(DECIDE, decide)
+    workflow.set_update_handler(RESOLVE, resolve)
 
 
 def _steer(run: Steered, signal: str, event: Callable[[Any], CoreEvent]) -> Callable[[], Any]:
@@ -98,3 +105,23 @@ def _decide(run: Steered, request: DecideRequest) -> ApprovalOutcome:
 
 def _outcome(decision: Decision, *, accepted: bool) -> ApprovalOutcome:
     return ApprovalOutcome(decision=decision.decision, comment=decision.comment, by=decision.by, accepted=accepted)
+
+
+def _resolve(run: Steered, request: ResolveRequest) -> StepRun:
+    """At once, as a decision."""
+    path, resolution = request.path, request.resolution
+    step = run.state.steps.get(path)
+    if step is None:
+        raise ApplicationError(f"There is no step {path!r} in this run.", type="not_found")
+    if path not in run.state.parked:
+        by = f", as {step.resolved_by} said" if step.resolved_by is not None else ""
+        now = f"it is {step.status}, attempt {step.attempt}{by}"
+        raise ApplicationError(f"The step {path!r} does not wait to be resolved: {now}.", type="conflict")
+    if resolution.action not in (step.waiting or {})["actions"]:
+        message = f"The step {path!r} cannot be skipped, since what follows needs its answer: give it with `done`."
+        raise ApplicationError(message, type="conflict")
+    errors = run.answer_errors(path, resolution.output) if resolution.action == "done" else []
+    if errors:
+        raise ApplicationError("The output cannot be that of the step.", errors, type="invalid")
+    run.feed(StepResolved(workflow.now(), path, resolution))
+    return run.state.steps[path]

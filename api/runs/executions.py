@@ -1,10 +1,11 @@
 """Runs on the Temporal side: start, ask, cancel. Every fault of the connection becomes a 503 that names Temporal."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar, cast
 
 from temporalio.client import (
     Client,
@@ -21,13 +22,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.runs.progress import whole_progress
 from api.runs.run_start import run_start
-from studio.contracts.base import Json
+from studio.contracts.base import Json, Wire
 from studio.contracts.definitions import ResolvedDefinition
-from studio.contracts.interaction import ApprovalOutcome, DecideRequest
-from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
-from studio.errors import Conflict, DependencyUnavailable, NotFound
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest, ResolveRequest
+from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus, StepRun
+from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound, StudioError
 from studio.temporal import is_unavailable
-from workflows.names import DECIDE, PROGRESS
+from workflows.names import DECIDE, PROGRESS, RESOLVE
 
 CALL = timedelta(seconds=5)
 """Starting, asking and cancelling take milliseconds when Temporal is well."""
@@ -38,6 +39,8 @@ _NEVER_BEGAN = "before WorkflowTaskStarted"
 """What Temporal answers to a query of a workflow that ended before a worker took it up; `FAILED_PRECONDITION`, but that
 is also how it says that no worker is there.
 """
+AnswerT = TypeVar("AnswerT", bound=Wire)
+
 _ENDS: dict[WorkflowExecutionStatus, RunStatus] = {
     WorkflowExecutionStatus.COMPLETED: "succeeded",
     WorkflowExecutionStatus.FAILED: "failed",
@@ -246,20 +249,28 @@ class Executions:
         return True
 
     async def decide(self, workflow_id: str, request: DecideRequest) -> ApprovalOutcome | None:
-        """None when the workflow has ended meanwhile. Raises `NotFound` and `Conflict` as it says,
+        """As `_update`."""
+        return await self._update(workflow_id, DECIDE, request, ApprovalOutcome)
+
+    async def resolve(self, workflow_id: str, request: ResolveRequest) -> StepRun | None:
+        """As `_update`."""
+        return await self._update(workflow_id, RESOLVE, request, StepRun)
+
+    async def _update(self, workflow_id: str, name: str, request: Wire, answer: type[AnswerT]) -> AnswerT | None:
+        """None when the workflow has ended meanwhile. Raises `NotFound`, `Conflict` and `InvalidInput` as it says,
         `DependencyUnavailable` when no worker answers.
         """
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             with temporal_faults():
-                return await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome, rpc_timeout=CALL)
+                return await handle.execute_update(name, request, result_type=answer, rpc_timeout=CALL)
         except WorkflowUpdateFailedError as failure:
-            cause = failure.cause
-            if not isinstance(cause, ApplicationError) or cause.type not in {"not_found", "conflict"}:
+            refusal = _refusal(failure.cause)
+            if refusal is None:
                 return None
-            raise (NotFound if cause.type == "not_found" else Conflict)(cause.message) from failure
+            raise refusal from failure
         except WorkflowUpdateRPCTimeoutOrCancelledError as late:
-            message = "No worker took the decision in time; ask again to see whether it counts."
+            message = "No worker took it in time; ask again to see whether it counts."
             raise DependencyUnavailable("worker", message) from late
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
@@ -270,3 +281,21 @@ class Executions:
         """For readiness."""
         with temporal_faults():
             await self._client.service_client.check_health(timeout=ANSWER)
+
+
+def _refusal(cause: BaseException) -> StudioError | None:
+    """What a workflow said to an update; None when it did not come to that."""
+    if not isinstance(cause, ApplicationError):
+        return None
+    match cause.type:
+        case "not_found":
+            return NotFound(cause.message)
+        case "conflict":
+            return Conflict(cause.message)
+        case "invalid":
+            told = cast("Sequence[Json]", cause.details[0])
+            errors = [FieldError.model_validate(error) for error in told]
+            places = [error.model_copy(update={"loc": ["body", "output", *error.loc]}) for error in errors]
+            return InvalidInput(cause.message, errors=places)
+        case _:
+            return None

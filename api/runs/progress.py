@@ -34,18 +34,20 @@ async def _with_children(
         return None if found is None else await _with_children(run_id, f"{path}/", found, ask, room)
 
     children = await asyncio.gather(*(child_of(step) for step in progress.steps))
-    steps: list[StepRun] = []
+    steps: dict[str, StepRun] = {}
     usage, cost = progress.usage, progress.cost_usd
     for step, child in zip(progress.steps, children, strict=True):
-        steps.append(step.model_copy(update={"id": prefix + step.id}))
+        # What an earlier attempt of a child left comes after the child: what goes on is there already.
+        steps.setdefault(prefix + step.id, step.model_copy(update={"id": prefix + step.id}))
         if child is not None:
-            steps += child.steps
+            steps.update((inner.id, inner) for inner in child.steps)
             usage = usage.plus(child.usage)
             cost = cost if child.cost_usd is None else (cost or Decimal(0)) + child.cost_usd
     inner: set[RunStatus] = {child.status for child in children if child is not None}
-    status = _status(progress.status, inner, steps)
+    shown = list(steps.values())
+    status = _status(progress.status, inner, shown)
     return RunProgress(
-        status=status, steps=steps, usage=usage, cost_usd=cost, limits=progress.limits, signals=progress.signals
+        status=status, steps=shown, usage=usage, cost_usd=cost, limits=progress.limits, signals=progress.signals
     )
 
 

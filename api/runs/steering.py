@@ -5,7 +5,16 @@ from typing import cast
 from api.runs.executions import Executions
 from api.runs.service import RunService
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.interaction import ApprovalOutcome, DecideApproval, DecideRequest, Decision, PendingApproval
+from studio.contracts.interaction import (
+    ApprovalOutcome,
+    DecideApproval,
+    DecideRequest,
+    Decision,
+    PendingApproval,
+    Resolution,
+    ResolveRequest,
+    ResolveStep,
+)
 from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
 from studio.contracts.waits import Limits
 from studio.errors import Conflict, DependencyUnavailable, NotFound
@@ -66,6 +75,20 @@ class Steering:
         request = DecideRequest(path=inner, decision=decision, hash=body.hash)
         outcome = await self._executions.decide(workflow_id, request)
         return outcome or _decided((await self._approval(run_id, path))[1])
+
+    async def resolve(self, run_id: str, path: str, body: ResolveStep, actor: str) -> StepRun:
+        """The parked step as it is then."""
+        run = await self._runs.get(run_id)
+        if run.status in FINAL_STATUSES:
+            raise _ended(run)
+        if not run.steps:
+            raise DependencyUnavailable("worker", "No worker answers for the run; try again.")
+        workflow_id, inner = _workflow_of(run, path)
+        resolution = Resolution(action=body.action, output=body.output, by=actor)
+        step = await self._executions.resolve(workflow_id, ResolveRequest(path=inner, resolution=resolution))
+        if step is None:
+            raise _ended(await self._runs.get(run_id))
+        return step.model_copy(update={"id": path})
 
     async def _approval(self, run_id: str, path: str) -> tuple[Run, StepRun]:
         run = await self._runs.get(run_id)

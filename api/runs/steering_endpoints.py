@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body, Path, Query
 from api.deps import PartsDep, Ref
 from api.docs import problems
 from studio.contracts.base import Json, Page
-from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval
-from studio.contracts.runs import Run
+from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
+from studio.contracts.runs import Run, StepRun
 from studio.contracts.waits import Limits, SignalName
 from studio.errors import FieldError, InvalidInput
 from studio.web.json_route import JsonRoute
@@ -71,3 +71,17 @@ async def decide_approval(
 ) -> ApprovalOutcome:
     """`hash` binds the decision to exactly what was shown. A second or late answer gets what was decided."""
     return await parts.steering.decide(run_id, step_id, body, actor)
+
+
+@router.post(
+    "/{run_id}/steps/{step_id:path}/resolve",
+    summary="Say what becomes of a parked step",
+    responses=problems(404, 409, 415, 422, 503),
+)
+async def resolve_step(
+    run_id: Ref, step_id: StepPath, body: ResolveStep, parts: PartsDep, actor: Actor = ANONYMOUS
+) -> StepRun:
+    """A step that `on_failure: pause` parked: begin it again, skip it, give its output, or let it fail. The answer is
+    the step as it is then; 409 when it does not wait for that (any more).
+    """
+    return await parts.steering.resolve(run_id, step_id, body, actor)

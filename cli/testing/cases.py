@@ -10,6 +10,7 @@ from studio.contracts.agents import CallErrorType
 from studio.contracts.base import Contract, Json, JsonObject, Name, Timestamp
 from studio.contracts.durations import Duration
 from studio.contracts.events import EventType
+from studio.contracts.interaction import ResolveAction
 from studio.contracts.runs import RunStatus, ShortText, StepStatus
 from studio.contracts.steps import ErrorType
 from studio.contracts.waits import SignalName
@@ -81,6 +82,17 @@ class GivenAnswer(Contract):
     """How long the step waits for it, in virtual time."""
 
 
+class GivenResolution(Contract):
+    """What somebody says about a step that failed and is parked."""
+
+    action: ResolveAction
+    output: Json = None
+    """Of `done`."""
+    by: str = "test"
+    after: Duration = timedelta()
+    """How long the step waits for it, in virtual time."""
+
+
 class ExpectedError(Contract):
     type: ErrorType | None = None
     step_id: str | None = None
@@ -142,6 +154,9 @@ class Case(Contract):
     signals: list[SentSignal] = []
     decisions: dict[str, GivenAnswer] = {}
     """By step path, in which `*` stands for any text: given each time such a step waits."""
+    resolves: dict[str, GivenResolution | list[GivenResolution]] = {}
+    """By step path, in which `*` stands for any text: given each time such a step is parked, a list one after the
+    other."""
     pause_after: Duration | None = None
     resume_after: Duration | None = None
     cancel_after: Duration | None = None

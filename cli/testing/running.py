@@ -8,13 +8,14 @@ from cli.files import FilesRejected, Place, SourceFile
 from cli.testing.cases import Case, read_case
 from cli.testing.checking import Failure, check
 from cli.testing.definitions import DefinitionFile, Library, placed
-from cli.testing.outside import Answers, DecisionRefused, read_answers, requests_of
+from cli.testing.outside import Answers, read_answers, requests_of
 from cli.testing.places import Places
 from cli.testing.script import NoReply, Script, read_script
 from studio.contracts.base import Contract, JsonObject
 from studio.contracts.definitions import AnyWorkflow, ResolvedDefinition
 from studio.contracts.runs import RunStatus
 from studio.engine.memory_driver import MemoryDriver, RunStalled
+from studio.engine.memory_people import RequestRefused
 from studio.engine.state import RunFacts
 from studio.errors import FieldError
 from studio.json_schema import check_value
@@ -125,7 +126,7 @@ def run_case(ready: ReadyCase, library: Library) -> CaseResult:
         run = driver.run()
     except NoReply as missing:
         return _result(ready, [Failure(what="replies", message=f"{missing}")])
-    except DecisionRefused as refused:
+    except RequestRefused as refused:
         return _result(ready, [Failure(what="decisions", message=f"{refused}")])
     except RunStalled as stalled:
         return _result(ready, [Failure(what="run", message=f"{stalled}")])

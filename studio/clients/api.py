@@ -12,9 +12,9 @@ from yarl import URL
 from studio.clients.http import connection_faults, raise_for_problem
 from studio.contracts.base import Json, Page
 from studio.contracts.events import RunEvent
-from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval
+from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
 from studio.contracts.resources import ApplyReport, ValidationReport
-from studio.contracts.runs import Run, RunKind, StartRun
+from studio.contracts.runs import Run, RunKind, StartRun, StepRun
 from studio.contracts.waits import Limits
 from studio.errors import DependencyUnavailable
 from studio.sse import EventSplitter, event_data
@@ -111,6 +111,12 @@ class ApiClient:
         path = ("runs", run_id, "approvals", *step_id.split("/"))
         body = decision.model_dump(mode="json", exclude_unset=True)
         return ApprovalOutcome.model_validate_json(await self._call("POST", path, {}, body))
+
+    async def resolve(self, run_id: str, step_id: str, resolution: ResolveStep) -> StepRun:
+        """Say what becomes of a parked step; the step as it is then."""
+        path = ("runs", run_id, "steps", *step_id.split("/"), "resolve")
+        body = resolution.model_dump(mode="json", exclude_unset=True)
+        return StepRun.model_validate_json(await self._call("POST", path, {}, body))
 
     async def list_events(self, run_id: str) -> list[RunEvent]:
         """The events so far, from the first; of a run that has ended all of them."""

@@ -53,6 +53,9 @@ class WorkflowDefinition(Contract):
     """An expression; without it what the pattern gives: a sequence its last finished step's output, a parallel or
     graph a list or map, a conditional that of the case it took, a team the manager's answer."""
     limits: Limits | None = None
+    on_failure: Literal["fail", "pause"] = "fail"
+    """What a step's failure that nothing around it deals with means. `pause`: the step waits until somebody retries,
+    skips, finishes or fails it, and no further step starts meanwhile."""
     finally_: Annotated[list[Step] | None, Field(alias="finally", min_length=1, max_length=2000)] = None
     """Always run at the end, after success, failure and cancel; `error` is in their scope, null after success."""
 

@@ -60,9 +60,12 @@ class NewEvent(Wire):
         """What makes a lifecycle event the same event when a retried activity publishes it again."""
         if self.type in {"token", "thinking"}:
             return None
-        # A node of a graph takes several edges.
-        to = f":{self.data.get('to')}" if self.type == "edge.taken" else ""
-        return f"{self.type}:{self.step_id or ''}:{self.attempt}{to}"
+        more = ""
+        if self.type == "edge.taken":  # a node of a graph takes several
+            more = f":{self.data.get('to')}"
+        elif self.type == "step.waiting" and (self.data.get("for") == "resolve" or self.data.get("escalated")):
+            more = f":{self.data.get('for')}"  # an attempt that waited for something else before
+        return f"{self.type}:{self.step_id or ''}:{self.attempt}{more}"
 
 
 def run_started(at: Timestamp) -> NewEvent:

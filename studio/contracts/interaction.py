@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from studio.contracts.base import Contract, Json, Timestamp, Wire
 
@@ -40,7 +41,47 @@ class PendingApproval(Wire):
     """SHA-256 of message and input: what exactly is decided about."""
     allow_edit: bool = False
     until: Timestamp | None = None
-    """When `on_timeout` decides."""
+    """When `on_timeout` decides, or escalates."""
+    escalated: bool = False
+    """Whether others are asked, too, since nobody answered in time."""
+    escalate_to: str | None = None
+    """Whom the escalation asks."""
+
+
+ResolveAction = Literal["retry", "skip", "done", "fail"]
+
+
+class ResolveStep(Contract):
+    """Body of `POST /runs/{id}/steps/{step_id}/resolve`."""
+
+    action: ResolveAction
+    """`retry`: its next attempt. `skip`: go on without it. `done`: it succeeded, with `output`. `fail`: it fails."""
+    output: Json = None
+    """Of a step that is `done`."""
+
+    @model_validator(mode="after")
+    def _output_of_done(self) -> "ResolveStep":
+        if "output" in self.model_fields_set and self.action != "done":
+            context = {"at": "output", "hint": "leave it out, or write action: done"}
+            raise PydanticCustomError("unused_output", "an output goes with the action done alone", context)
+        return self
+
+
+class Resolution(Wire):
+    """What somebody says about a parked step."""
+
+    action: ResolveAction
+    output: Json = None
+    """Of `done`."""
+    by: str
+    """`X-Studio-Actor`."""
+
+
+class ResolveRequest(Wire):
+    """Argument of a run's `resolve_step` update."""
+
+    path: str
+    resolution: Resolution
 
 
 class DecideRequest(Wire):

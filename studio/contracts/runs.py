@@ -77,8 +77,9 @@ class StepRun(Wire):
     errors: list[RunError] | None = None
     """What failed inside a parallel block that collects."""
     waiting: JsonObject | None = None
-    """While it waits: `for` is `timer` (`until` says when it ends), `signal` (with its `name`) or `approval` (with
-    `message`, `input`, `hash` and `allow_edit`)."""
+    """While it waits: `for` is `timer` (`until` says when it ends), `signal` (with its `name`), `approval` (with
+    `message`, `input`, `hash`, `allow_edit` and, if it may come to that, `escalate_to` and whether it is `escalated`)
+    or `resolve` (with the `error` that parked it and the `actions` that resolve it)."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""
@@ -86,6 +87,8 @@ class StepRun(Wire):
     """Whether the output is that of an earlier call, as the step's `cache` allows."""
     handled: bool = False
     """Of a failed step: whether its `on_error` dealt with the failure."""
+    resolved_by: str | None = None
+    """Who said how it ends, when it was parked."""
 
 
 CALL_KINDS: frozenset[StepKind] = frozenset({"agent", "workflow"})

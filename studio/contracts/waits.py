@@ -3,12 +3,18 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from studio.contracts.base import Contract
 from studio.contracts.durations import Duration
 
 SIGNAL_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$"
+ADD_TO = "add escalation: {to: whom, timeout: 1h}"
 SignalName = Annotated[str, StringConstraints(pattern=SIGNAL_PATTERN)]
+
+
+def _wrong(problem: str, at: str, hint: str) -> PydanticCustomError:
+    return PydanticCustomError("escalation", "{problem}", {"problem": problem, "at": at, "hint": hint})
 
 
 class Wait(Contract):
@@ -31,14 +37,35 @@ class Wait(Contract):
         return self
 
 
+class Escalation(Contract):
+    """Others are asked as well: the decision may then be anybody's."""
+
+    to: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Whom, as the inbox shows it: a team, an address; may hold expressions."""
+    timeout: Duration | None = None
+    """From the escalation on; without it the step waits until somebody decides."""
+    on_timeout: Literal["reject", "approve"] = "reject"
+    """What counts as decided when nobody answered then either."""
+
+
 class Approval(Contract):
     message: Annotated[str, Field(min_length=1, max_length=10_000)]
     """What the person is asked; may hold expressions."""
     timeout: Duration | None = None
-    on_timeout: Literal["reject", "approve"] = "reject"
-    """What counts as decided when nobody answered in time."""
+    on_timeout: Literal["reject", "approve", "escalate"] = "reject"
+    """What counts as decided when nobody answered in time; or that others are asked."""
+    escalation: Escalation | None = None
     allow_edit: bool = False
     """Whether the person may change the input that is shown."""
+
+    @model_validator(mode="after")
+    def _escalates(self) -> "Approval":
+        if (self.on_timeout == "escalate") != (self.escalation is not None):
+            at, hint = ("escalation", "write on_timeout: escalate") if self.escalation else ("on_timeout", ADD_TO)
+            raise _wrong("on_timeout: escalate and escalation go together", at, hint)
+        if self.escalation is not None and self.timeout is None:
+            raise _wrong("without `timeout` it is never escalated", "escalation", "add timeout: 1h, for example")
+        return self
 
 
 class Limits(Contract):

@@ -72,6 +72,8 @@ def _placed_data(event: NewEvent, around: str) -> JsonObject:
         data["error"] = _placed(RunError.model_validate(data["error"]), around).model_dump()
     if event.type == "edge.taken":
         data |= {end: full_path(around, str(data[end])) for end in ("from", "to")}
+    if event.type == "run.paused" and data.get("step_id") is not None:
+        data["step_id"] = full_path(around, str(data["step_id"]))
     return data
 
 

@@ -25,7 +25,7 @@ def end(turn: Turn, status: RunStatus, output: Json, error: RunError | None) -> 
     scope: dict[str, Json] = {"error": None if error is None else error.model_dump()}
     turn.record.add_frame(ROOT, Frame(node=ROOT, scope=scope))
     turn.state.phase = "undoing"
-    turn.state.paused, turn.state.held = None, []
+    turn.state.paused, turn.state.held, turn.state.parked = None, [], []
     if status == "succeeded":
         turn.state.undo = []
     turn.later("undo", ROOT)

@@ -28,6 +28,7 @@ from studio.engine.state import (
     RunFacts,
     RunState,
     SignalReceived,
+    StepResolved,
 )
 
 
@@ -91,7 +92,7 @@ class MemoryDriver:
                     workflow.feed(request)
             case SignalReceived():
                 (self._run.listener(request.name) or self._run).feed(request)
-            case ApprovalDecided():
+            case ApprovalDecided() | StepResolved():
                 around = [one for one in self._run.all() if not one.path or request.path.startswith(f"{one.path}/")]
                 target = max(around, key=lambda one: len(one.path))
                 target.feed(replace(request, path=request.path[len(target.path) :].removeprefix("/")))

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from studio.contracts.base import JsonObject
-from studio.contracts.interaction import Decision
+from studio.contracts.interaction import Decision, Resolution
 from studio.contracts.runs import StepRun
 from studio.engine.state import RunState
 
@@ -18,8 +18,19 @@ class GivenDecision:
     """How long the step waits for it."""
 
 
+@dataclass(frozen=True)
+class GivenResolution:
+    resolution: Resolution
+    after: timedelta = timedelta()
+    """How long the step waits for it."""
+
+
+class RequestRefused(Exception):
+    """What somebody says to a run and the API would refuse."""
+
+
 class People(Protocol):
-    """Stands for those who decide approvals."""
+    """Stands for those who decide approvals and resolve what is parked."""
 
     def decide(self, path: str, shown: JsonObject) -> GivenDecision | None:
         """Asked each time a step begins to wait; `shown` is the data of its `step.waiting`. None when nobody answers.
@@ -27,11 +38,18 @@ class People(Protocol):
         """
         ...
 
+    def resolve(self, path: str, parked: JsonObject) -> GivenResolution | None:
+        """Likewise, each time a step is parked."""
+        ...
+
 
 class Nobody:
     """Never answers."""
 
     def decide(self, path: str, shown: JsonObject) -> GivenDecision | None:
+        return None
+
+    def resolve(self, path: str, parked: JsonObject) -> GivenResolution | None:
         return None
 
 
@@ -50,7 +68,10 @@ def awaited(workflows: Iterable[tuple[str, RunState]]) -> list[str]:
                 found.append(f"{place}{step.id} waits for the signal {waiting['name']!r}")
             elif waiting.get("for") == "approval":
                 found.append(f"{place}{step.id} waits for a decision")
-        if state.paused is not None:
+            elif waiting.get("for") == "resolve":
+                error = waiting["error"]
+                found.append(f"{place}{step.id} failed ({error['type']}: {error['message']}) and waits to be resolved")
+        if state.paused is not None and (state.held or state.paused.reason != "step_failed"):
             why = f", since a limit is reached: {state.paused.limit}" if state.paused.limit else ""
             held = ", ".join(f"{place}{path}" for path in state.held) or "no step"
             found.append(f"{around or 'the run'} is paused{why}, and holds back {held}")

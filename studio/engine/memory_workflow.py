@@ -24,10 +24,10 @@ from studio.engine.children import (
 )
 from studio.engine.memory_calls import AgentCall, ModelReply, Prompts, Replies
 from studio.engine.memory_clock import Due, VirtualClock
-from studio.engine.memory_people import People, waits_for_signal
+from studio.engine.memory_people import GivenResolution, People, RequestRefused, waits_for_signal
 from studio.engine.plan import Plan, compile_plan
 from studio.engine.recalls import resumed
-from studio.engine.scheduler import advance
+from studio.engine.scheduler import advance, answer_errors
 from studio.engine.state import (
     ApprovalDecided,
     CancelRequested,
@@ -43,6 +43,7 @@ from studio.engine.state import (
     RunState,
     StartTimer,
     StepCancelled,
+    StepResolved,
     Tick,
     Ticked,
     TimerFired,
@@ -143,7 +144,7 @@ class MemoryWorkflow:
                     self._clock.later(now, partial(self.feed, Ticked(now)))
                 case Publish():
                     self._tell(command.event)
-                    if command.event.type == "step.waiting" and command.event.data["for"] == "approval":
+                    if command.event.type == "step.waiting":
                         self._ask_people(command.event)
                 case EndRun():
                     self._over(command, self.state)
@@ -171,6 +172,12 @@ class MemoryWorkflow:
 
     def _ask_people(self, asked: NewEvent) -> None:
         path = asked.step_id or ""
+        if asked.data["for"] == "resolve":
+            said = self._world.people.resolve(full_path(self._path, path), asked.data)
+            if said is not None:
+                self._clock.later(self._clock.now + said.after, partial(self._resolve, path, said))
+        if asked.data["for"] != "approval" or asked.data.get("escalated"):  # they were asked before it was escalated
+            return
         earlier = self._decisions.pop(path, None)
         if earlier is not None:
             earlier.dropped = True  # it was about what the step asked in an earlier attempt
@@ -178,6 +185,16 @@ class MemoryWorkflow:
         if given is not None:
             decided = ApprovalDecided(self._clock.now + given.after, path, given.decision)
             self._decisions[path] = self._clock.later(decided.at, partial(self.feed, decided))
+
+    def _resolve(self, path: str, said: GivenResolution) -> None:
+        """Raises `RequestRefused`."""
+        now, resolution = self._clock.now, said.resolution
+        if resolution.action == "done" and path in self.state.parked:
+            errors = answer_errors(self._plan, self.state, path, resolution.output, now)
+            if errors:
+                place = "".join(f"/{part}" for part in errors[0].loc)
+                raise RequestRefused(f"The output of {full_path(self._path, path)}{place}: {errors[0].msg}")
+        self.feed(StepResolved(now, path, resolution))
 
     # Agents
 

@@ -22,6 +22,8 @@ class Patterns:
         settled: Callable[[Turn, str], None],
         root_stopped: Callable[[Turn], None],
         end: Callable[[Turn, RunStatus, Json, RunError | None], None],
+        parks: Callable[[Turn, str, RunError], bool],
+        unparked: Callable[[Turn, str], None],
     ) -> None:
         self.actions = actions
         self.begin = begin
@@ -35,3 +37,7 @@ class Patterns:
         """All inside a block that had what it waited for has ended."""
         self.root_stopped = root_stopped
         self.end = end
+        self.parks = parks
+        """Whether a step that failed for good waits for somebody instead."""
+        self.unparked = unparked
+        """A parked step has ended."""

@@ -39,6 +39,9 @@ def may_start(turn: Turn, path: str) -> bool:
         return False
     if exceeded is not None:
         pause(turn, Pause(reason="limit_exceeded", limit=exceeded))
+    if turn.state.frames[path].retrying and (turn.state.paused is None or turn.state.paused.reason == "step_failed"):
+        turn.frame(path).retrying = False  # a parked step that somebody has begin again does so beside others
+        return True
     if turn.state.paused is None:
         return True
     turn.state.held.append(path)
@@ -46,9 +49,12 @@ def may_start(turn: Turn, path: str) -> bool:
 
 
 def pause(turn: Turn, reason: Pause) -> None:
-    """No further step starts; what is under way goes on to its end."""
+    """No further step starts; what is under way goes on to its end. A pause that somebody asks for outlasts one that
+    ends by itself.
+    """
     state = turn.state
-    if state.paused is not None or state.phase != "running":
+    outlasts = reason.reason == "requested" and state.paused is not None and state.paused.reason == "step_failed"
+    if (state.paused is not None and not outlasts) or state.phase != "running":
         return
     state.paused, state.pauses = reason, state.pauses + 1
     data: JsonObject = {"status": "paused", **reason.model_dump(exclude_none=True)}
@@ -56,13 +62,19 @@ def pause(turn: Turn, reason: Pause) -> None:
 
 
 def resume(turn: Turn) -> None:
+    """While steps are parked the run stays paused, for their sake."""
     state = turn.state
     if state.paused is None:
+        return
+    if state.parked:
+        if state.paused.reason != "step_failed":
+            state.paused = None
+            pause(turn, Pause(reason="step_failed", step_id=state.parked[0]))
         return
     state.paused = None
     turn.record.publish("run.resumed", None, {"status": "running"}, state.pauses)
     held, state.held = state.held, []
-    for path in held:
+    for path in dict.fromkeys(held):  # one that was stopped and reached again is there twice
         turn.later("start", path)
 
 

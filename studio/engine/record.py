@@ -3,7 +3,7 @@
 from copy import copy
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from studio.contracts.base import Json
 from studio.contracts.events import EventType, NewEvent, cut_content
@@ -25,7 +25,7 @@ from studio.engine.state import (
     Team,
 )
 
-_CHANGED = ("steps", "frames", "rounds", "visits", "timers", "undo", "held", "signals")
+_CHANGED = ("steps", "frames", "rounds", "visits", "timers", "undo", "held", "parked", "signals")
 PartT = TypeVar("PartT", Fan, Mesh, Team)
 
 
@@ -91,7 +91,13 @@ class TurnRecord:
         self.state.steps.update({step.id: step for step in event.inner})
 
     def end_step(
-        self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
+        self,
+        path: str,
+        status: RunStatus | Literal["skipped"],
+        *,
+        output: Json = None,
+        error: RunError | None = None,
+        handled: bool = False,
     ) -> None:
         step = self.state.steps[path]
         started = step.started_at or self._at
@@ -112,6 +118,8 @@ class TurnRecord:
             data["handled"] = True
         if closed.cached:
             data["cached"] = True
+        if closed.resolved_by is not None:
+            data["resolved_by"] = closed.resolved_by
         self.publish(f"step.{status}", path, data, closed.attempt)  # pyright: ignore[reportArgumentType]
         if closed.usage.llm_calls:
             totals = {"usage": self.state.usage.model_dump(), "cost_usd": _money(self.state.cost_usd)}

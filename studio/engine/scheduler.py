@@ -4,6 +4,7 @@ No I/O, no clock, no randomness: the same plan, state and event always give the 
 be replayed, carried on and tested without a server. `docs/design/engine.md` says what each pattern means.
 """
 
+from datetime import datetime
 from typing import assert_never, cast
 
 from studio.contracts.base import Json
@@ -19,7 +20,7 @@ from studio.contracts.steps import (
     SequentialBlock,
     WaitStep,
 )
-from studio.engine import chains, ending, fans, graphs, pauses, teams, waits
+from studio.engine import chains, ending, fans, graphs, parking, pauses, teams, waits
 from studio.engine.patterns import Patterns
 from studio.engine.plan import ROOT, Plan
 from studio.engine.scope import UnusableError
@@ -41,11 +42,13 @@ from studio.engine.state import (
     StepCancelled,
     StepEnded,
     StepFailed,
+    StepResolved,
     StepSucceeded,
     Ticked,
     TimerFired,
 )
 from studio.engine.turn import Turn
+from studio.errors import FieldError
 
 
 def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, list[Command]]:
@@ -82,6 +85,8 @@ def _asked(turn: Turn, event: Request) -> None:
             waits.signalled(turn, event.name, event.payload)
         case ApprovalDecided():
             waits.decided(turn, event.path, event.decision)
+        case StepResolved():
+            parking.resolved(turn, event.path, event.resolution)
         case PauseRequested():
             pauses.pause(turn, Pause(reason="requested"))
         case ResumeRequested():
@@ -178,6 +183,7 @@ _PATTERNS = Patterns(
         "plan": teams.begin_round,
         "delegate": teams.delegate,
         "start": Turn.start,
+        "again": parking.begin_again,
         "stopped": Turn.stopped,
         "join over": fans.join_timed_out,
         "time over": waits.step_timed_out,
@@ -191,4 +197,11 @@ _PATTERNS = Patterns(
     settled=fans.settled,
     root_stopped=ending.root_stopped,
     end=ending.end,
+    parks=parking.parks,
+    unparked=parking.unparked,
 )
+
+
+def answer_errors(plan: Plan, state: RunState, path: str, output: Json, at: datetime) -> list[FieldError]:
+    """What keeps an output from being that of the parked step at `path`; `loc` is relative to the output."""
+    return parking.answer_errors(Turn(plan, state, at, _PATTERNS), path, output)

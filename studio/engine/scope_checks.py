@@ -186,6 +186,8 @@ class ScopeCheck:
                 self._moment(step.wait.until, (*loc, "wait", "until"))
             case ApprovalStep():
                 self._value(step.approval.message, (*loc, "approval", "message"))
+                if step.approval.escalation is not None:
+                    self._value(step.approval.escalation.to, (*loc, "approval", "escalation", "to"))
             case _:
                 pass
 

@@ -10,7 +10,7 @@ from studio.contracts.agents import RetryPolicy
 from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
-from studio.contracts.interaction import Decision
+from studio.contracts.interaction import Decision, Resolution
 from studio.contracts.runs import RunError, RunStatus, RunUsage, StepRun
 from studio.contracts.steps import AgentUse
 from studio.contracts.waits import Limits
@@ -142,9 +142,11 @@ class Undo(Wire):
 class Pause(Wire):
     """Why no further step starts."""
 
-    reason: Literal["requested", "limit_exceeded"]
+    reason: Literal["requested", "limit_exceeded", "step_failed"]
     limit: str | None = None
     """The limit that is reached, `max_tokens, 5000`."""
+    step_id: str | None = None
+    """The parked step whose failure paused it."""
 
 
 class Outcome(Wire):
@@ -193,6 +195,8 @@ class RunState(Wire):
     """How often it was paused so far; those of a retry begin at `recalls.PAUSES_A_RETRY` for each."""
     held: list[str] = []
     """The paths of the steps that start, in this order, when the run is resumed, or when there is no more to recall."""
+    parked: list[str] = []
+    """The paths of the steps that wait for somebody to resolve them."""
     signals: dict[str, list[Json]] = {}
     """Payloads that no step waited for yet, by the signal's name."""
     phase: Literal["running", "undoing", "finally"] = "running"
@@ -275,6 +279,13 @@ class ApprovalDecided:
 
 
 @dataclass(frozen=True)
+class StepResolved:
+    at: datetime
+    path: str
+    resolution: Resolution
+
+
+@dataclass(frozen=True)
 class PauseRequested:
     at: datetime
 
@@ -293,7 +304,9 @@ class LimitsChanged:
 
 
 StepEnded = StepSucceeded | StepFailed | StepCancelled
-Request = CancelRequested | SignalReceived | ApprovalDecided | PauseRequested | ResumeRequested | LimitsChanged
+Request = (
+    CancelRequested | SignalReceived | ApprovalDecided | StepResolved | PauseRequested | ResumeRequested | LimitsChanged
+)
 """What somebody outside wants of the run."""
 CoreEvent = RunStarted | StepEnded | TimerFired | Ticked | Request
 

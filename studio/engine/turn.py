@@ -8,7 +8,7 @@ Temporal's deadlock limit of two seconds.
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun, is_inside
@@ -43,6 +43,24 @@ PERMANENT = frozenset(
 )
 """What a block that is tried again would only fail with again."""
 TIMERS = ("timeout", "retry", "wait", "join")
+
+
+def clause_for(step: StepBase, error: RunError) -> int | Literal["continue"] | None:
+    """What the step's `on_error` does about the error: the place of the clause that catches it, or None."""
+    if isinstance(step.on_error, str):
+        return "continue" if step.on_error == "continue" else None
+    clauses = enumerate(step.on_error)
+    return next((place for place, clause in clauses if clause.catch == "all" or error.type in clause.catch), None)
+
+
+def has_attempt_left(frame: Frame, step: StepBase, error: RunError) -> bool:
+    """Whether the step's `retry` lets it begin again after the error. An agent's is that of its calls."""
+    retry = step.retry
+    if retry is None or isinstance(step, AgentStep) or frame.attempt >= retry.max_attempts:
+        return False
+    if frame.handling or frame.cancelled or frame.timed_out or error.type in PERMANENT:
+        return False
+    return error.type not in retry.non_retryable
 
 
 class Turn:
@@ -238,31 +256,23 @@ class Turn:
         step = self.node(path).step
         if self._tries_again(path, frame, step, error):
             return
-        if frame.handling or frame.cancelled or step.on_error == "fail":
-            self.close(path, "failed", error=error)
-            return
-        if step.on_error == "continue":
+        clause = None if frame.handling or frame.cancelled else clause_for(step, error)
+        if clause == "continue":
             self.close(path, "failed", error=error, handled=True)
-            return
-        for index, clause in enumerate(step.on_error):
-            if clause.catch == "all" or error.type in clause.catch:
-                self._clear(path, frame)
-                frame.handling, frame.error = True, error
-                frame.scope = frame.scope | {"error": error.model_dump()}
-                self.follow(path, f"{step.id}!{index}")
-                return
-        self.close(path, "failed", error=error)
+        elif clause is not None:
+            self.clear(path)
+            frame.handling, frame.error = True, error
+            frame.scope = frame.scope | {"error": error.model_dump()}
+            self.follow(path, f"{step.id}!{clause}")
+        elif not self.patterns.parks(self, path, error):
+            self.close(path, "failed", error=error)
 
     def _tries_again(self, path: str, frame: Frame, step: StepBase, error: RunError) -> bool:
         retry = step.retry
-        if retry is None or isinstance(step, AgentStep) or frame.attempt >= retry.max_attempts:
-            return False
-        if frame.handling or frame.cancelled or frame.timed_out or error.type in PERMANENT:
-            return False
-        if error.type in retry.non_retryable or recalls.is_recalled(self, path):
+        if retry is None or not has_attempt_left(frame, step, error) or recalls.is_recalled(self, path):
             return False
         pause = min(retry.initial_interval * retry.backoff ** min(frame.attempt - 1, 64), retry.max_interval)
-        self._clear(path, frame, keep=("timeout",))
+        self.clear(path, keep=("timeout",))
         frame.attempt, frame.retrying = frame.attempt + 1, True
         run = self.state.steps[path]
         data: dict[str, Json] = {"superseded_attempt": run.attempt, "error": error.model_dump()}
@@ -296,7 +306,9 @@ class Turn:
         self.state.steps[path] = self.state.steps[path].model_copy(update={"status": "running"})
         self.begin(path, given)
 
-    def _clear(self, path: str, frame: Frame, keep: Sequence[str] = ()) -> None:
+    def clear(self, path: str, keep: Sequence[str] = ()) -> None:
+        """Forget what an attempt was about: what the step waited for, how far it came, its timers but for `keep`."""
+        frame = self.frame(path)
         frame.stopping, frame.error, frame.routing = False, None, False
         frame.fan, frame.mesh, frame.team, frame.group, frame.last = None, None, None, None, None
         run = self.state.steps[path]
@@ -322,6 +334,8 @@ class Turn:
             self.state.undo.append(Undo(path=path, node=frame.node, scope=local_names(self.state, path)))
         if not recalls.ends_as_then(self, path, status, output, error, handled=handled):
             self.record.end_step(path, status, output=output, error=error, handled=handled)
+        if path in self.state.parked:
+            self.patterns.unparked(self, path)
         self.leave(path, uncaught=None if handled else error)
 
     def leave(self, path: str, *, uncaught: RunError | None = None) -> None:

@@ -49,6 +49,8 @@ def _ask(turn: Turn, path: str, approval: Approval, given: Json) -> None:
     turn.frame(path).given = [given]
     data: JsonObject = {"for": "approval", "message": message, "input": given}
     data |= {"hash": shown_hash(message, given), "allow_edit": approval.allow_edit}
+    if approval.escalation is not None:
+        data |= {"escalated": False, "escalate_to": as_text(turn.evaluate(path, approval.escalation.to))}
     _wait(turn, path, data, None if approval.timeout is None else turn.at + approval.timeout)
 
 
@@ -133,12 +135,23 @@ def fired(turn: Turn, timer: str) -> None:
 def _waited(turn: Turn, path: str) -> None:
     step = turn.node(path).step
     if isinstance(step, ApprovalStep):
-        decided(turn, path, Decision(decision=step.approval.on_timeout))
+        _unanswered(turn, path, step.approval)
     elif isinstance(step, WaitStep) and step.wait.signal is not None:
         message = f"The signal {step.wait.signal!r} did not come within {step.wait.timeout}."
         turn.fail(path, RunError(type="timeout", message=message))
     else:
         turn.succeed(path, None)
+
+
+def _unanswered(turn: Turn, path: str, approval: Approval) -> None:
+    """Ask others too, or let the default decide."""
+    waiting, escalation = _waiting(turn, path), approval.escalation
+    if escalation is not None and not waiting["escalated"]:
+        data = {name: value for name, value in waiting.items() if name != "until"} | {"escalated": True}
+        _wait(turn, path, data, None if escalation.timeout is None else turn.at + escalation.timeout)
+        return
+    default = approval.on_timeout if escalation is None else escalation.on_timeout
+    decided(turn, path, Decision(decision="approve" if default == "approve" else "reject"))
 
 
 def step_timed_out(turn: Turn, path: str) -> None:

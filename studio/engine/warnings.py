@@ -66,6 +66,11 @@ def _unused(findings: Findings, step: Step, loc: Loc) -> None:
         findings.add((*loc, "timeout"), message, "unused_field", "leave it out")
     if isinstance(step, ApprovalStep):
         approval = step.approval
+        escalation = approval.escalation
+        if escalation is not None and "on_timeout" in escalation.model_fields_set and escalation.timeout is None:
+            message = "`on_timeout` is never used: without `timeout` the step waits until somebody decides"
+            place = (*loc, "approval", "escalation", "on_timeout")
+            findings.add(place, message, "unused_field", "add `timeout` here, or leave it out")
         if "on_timeout" in approval.model_fields_set and approval.timeout is None and step.timeout is None:
             message = "`on_timeout` is never used: without `timeout` the step waits until somebody decides"
             findings.add((*loc, "approval", "on_timeout"), message, "unused_field", "add `timeout`, or leave it out")
@@ -83,7 +88,10 @@ def _late(findings: Findings, workflow: AnyWorkflow, step: Step, loc: Loc) -> No
     if isinstance(step, WaitStep):
         places += [(("wait", "for"), step.wait.duration), (("wait", "timeout"), step.wait.timeout)]
     if isinstance(step, ApprovalStep):
-        places.append((("approval", "timeout"), step.approval.timeout))
+        first, second = step.approval.timeout, step.approval.escalation
+        places.append((("approval", "timeout"), first))
+        if first is not None and first <= limit and second is not None and second.timeout is not None:
+            places.append((("approval", "escalation", "timeout"), first + second.timeout))
     for place, duration in places:
         if duration is not None and duration > limit:
             message = "this is longer than the run's own timeout, which ends it first"

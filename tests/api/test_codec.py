@@ -109,7 +109,7 @@ class TestDecode:
             {"payloads": 5},
             {"payloads": [{"data": "A"}]},
             {"payloads": [{"metadata": {"encoding": "YmluYXJ5L2VuY3J5cHRlZA=="}}]},
-            {"payloads": [{}] * 1001},
+            {"payloads": [dict[str, str]()] * 1001},
             {
                 "payloads": [
                     {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.support.command import Platform, line_with
+from tests.cli.support.command import Platform, Studio, line_with
 from tests.support.scripted_upstream import Reply
 
 ASK = "{id: ask, agent: {message: question}}"
@@ -93,6 +93,36 @@ class TestApprove:
     async def test_wrong_usage(self, platform: Platform, arguments: tuple[str, ...]) -> None:
         done = await platform.studio("approve", "run_1", *arguments)
         assert (done.code, done.out) == (2, ""), done
+
+
+class TestResolve:
+    PARKS = one_step("{id: ask, agent: {message: question}, retry: {max_attempts: 1}}", on_failure="pause")
+
+    async def test_a_parked_step_says_what_to_type(self, platform: Platform) -> None:
+        platform.upstream.default = Reply(status=503)
+        run_id = await started(platform, self.PARKS, "paused")
+        command = f"studio resolve {run_id} ask --action retry"
+        shown = (await platform.studio("get", run_id)).ok().out
+        assert "ask failed and waits for somebody to resolve it: upstream_error: " in shown
+        assert f"\npaused until what failed is resolved\n  {command}\n" in shown
+        again = (await platform.studio("resolve", run_id, "ask", "--action", "retry")).ok()
+        assert again.out.startswith("ask is running, attempt 2.")
+        await platform.api.until(f"/runs/{run_id}", lambda run: run["steps"][0]["status"] == "waiting")
+        done = await platform.studio("resolve", run_id, "ask", "--action", "done", "--output", '{"a": 1}', "--json")
+        assert done.ok().json["resolved_by"] == getpass.getuser()
+        assert (await platform.api.finished(run_id))["output"] == {"a": 1}
+        story = (await platform.studio("events", run_id)).ok().out
+        assert "ask waits" not in story
+        assert f"({command})" in story
+        assert re.search(rf"ask succeeded in .*, as {getpass.getuser()} said\n", story)
+        late = await platform.studio("resolve", run_id, "ask", "--action", "retry")
+        assert (late.code, "has ended already" in late.err) == (1, True)
+
+    @pytest.mark.parametrize("arguments", [("--action", "again"), ("--action", "skip", "--output", "1"), ()])
+    async def test_wrong_usage(self, definitions: Studio, arguments: tuple[str, ...]) -> None:
+        done = await definitions("resolve", "run_1", "ask", *arguments)
+        assert (done.code, done.out) == (2, ""), done
+        assert arguments[-2:-1] == () or arguments[-2] in done.err
 
 
 class TestPauseAndResume:

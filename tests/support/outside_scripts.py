@@ -10,7 +10,8 @@ from typing import Any
 from temporalio.client import Client
 
 from studio.contracts.base import Json
-from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, Resolution, ResolveRequest
+from studio.contracts.runs import StepRun
 from studio.contracts.waits import Limits
 from studio.engine.state import (
     ApprovalDecided,
@@ -19,10 +20,11 @@ from studio.engine.state import (
     Request,
     ResumeRequested,
     SignalReceived,
+    StepResolved,
 )
 from tests.support.child_scripts import sequence
-from tests.support.parity_scripts import FAST, Answer, Script, agent
-from workflows.names import DECIDE, LIMITS, PAUSE, RESUME, child_workflow_id
+from tests.support.parity_scripts import FAST, Answer, Script, agent, no
+from workflows.names import DECIDE, LIMITS, PAUSE, RESOLVE, RESUME, child_workflow_id
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,21 @@ class Act:
     after: float
     once: tuple[str, str]
     what: Any
-    """A signal's name and payload, a `Decision`, `Limits`, or the name of the signal that pauses or resumes."""
+    """A signal's name and payload, a `Decision`, a `Resolution`, `Limits`, or the name of the signal that pauses or
+    resumes."""
     path: str = ""
-    """Of the step that is decided."""
+    """Of the step that is decided or resolved."""
     child: str = ""
     """Of the step whose child workflow it is sent to; paths are that workflow's own."""
 
     def request(self, start: datetime) -> Request:
         at = start + timedelta(seconds=self.after)
+        path = f"{self.child}/{self.path}" if self.child else self.path
         match self.what:
             case Decision():
-                return ApprovalDecided(at, f"{self.child}/{self.path}" if self.child else self.path, self.what)
+                return ApprovalDecided(at, path, self.what)
+            case Resolution():
+                return StepResolved(at, path, self.what)
             case Limits():
                 return LimitsChanged(at, self.what)
             case (str(name), payload):
@@ -58,6 +64,9 @@ class Act:
             case Decision():
                 request = DecideRequest(path=self.path, decision=self.what)
                 await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome)
+            case Resolution():
+                resolve = ResolveRequest(path=self.path, resolution=self.what)
+                await handle.execute_update(RESOLVE, resolve, result_type=StepRun)
             case Limits():
                 await handle.signal(LIMITS, self.what)
             case (str(name), payload):
@@ -107,11 +116,21 @@ APPROVALS = OutsideScript(
             approve("no"),
             approve("edited", allow_edit=True),
             approve("nobody", timeout="300ms", on_timeout="approve"),
+            approve(
+                "late",
+                timeout="200ms",
+                on_timeout="escalate",
+                escalation={
+                    "to": "boss of ${{ steps.yes.output.by }}",
+                    "timeout": "200ms",
+                    "on_timeout": "approve",
+                },
+            ),
             {"id": "p", "parallel": {"branches": [{"id": "c", "workflow": "inner"}, agent("beside", "beside it")]}},
             {
                 "id": "end",
                 "transform": "${{ [steps.yes.output.decision, steps.no.output.comment, steps.edited.output.value, "
-                "steps.nobody.output.timed_out, steps.p.output.c.by] }}",
+                "steps.nobody.output.timed_out, steps.late.output.decision, steps.p.output.c.by] }}",
             },
         ],
         workflows={"inner": sequence(approve("inside"))},
@@ -157,4 +176,40 @@ LIMIT_RAISED = OutsideScript(
         fields={"limits": {"max_tokens": 12}},
     ),
     [Act(1, ("", "paused"), Limits(max_tokens=100)), Act(2, ("", "paused"), RESUME)],
+)
+ONCE = {"max_attempts": 1}
+PARKED = OutsideScript(
+    Script(
+        steps=[
+            {"id": "p", "parallel": {"branches": [agent("a", "first", retry=ONCE), agent("b", "beside", retry=ONCE)]}},
+            {"id": "c", "workflow": "inner"},
+            agent("last", "at last", retry=ONCE),
+            {"id": "end", "transform": "${{ [steps.p.output, steps.c.output, steps.last.status] }}"},
+        ],
+        workflows={"inner": sequence(agent("ask", "inside", retry=ONCE), {"id": "then", "transform": 1})},
+        answers={
+            "p/a": [no(503), Answer("one")],
+            "p/b": [no(503, 0.3)],
+            "c/ask": [no(400), no(400)],
+            "last": [no(503)],
+        },
+        says={"p/a": "first", "p/b": "beside", "c/ask": "inside", "last": "at last"},
+        fields={"on_failure": "pause"},
+    ),
+    [
+        Act(1, ("p/b", "waiting"), Resolution(action="retry", by="ann"), path="p/a"),
+        Act(2, ("p/a", "succeeded"), Resolution(action="done", output="two", by="ann"), path="p/b"),
+        Act(3, ("c", "waiting"), Resolution(action="retry", by="bob"), path="c"),
+        Act(4, ("c", "waiting"), Resolution(action="done", output=3, by="bob"), path="c"),
+        Act(5, ("last", "waiting"), Resolution(action="skip", by="bob"), path="last"),
+    ],
+)
+PARKED_CHILD = OutsideScript(
+    Script(
+        steps=[{"id": "c", "workflow": "inner"}],
+        workflows={"inner": sequence(agent("ask", "inside", retry=ONCE), on_failure="pause")},
+        answers={"c/ask": [no(503), Answer("fine")]},
+        says={"c/ask": "inside"},
+    ),
+    [Act(1, ("c/ask", "waiting"), Resolution(action="retry", by="ann"), path="ask", child="c")],
 )

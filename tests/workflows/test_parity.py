@@ -19,7 +19,17 @@ from studio.engine.memory_driver import MemoryDriver, MemoryRun
 from studio.engine.state import CancelRequested, RunFacts
 from tests.support.child_scripts import CHILDREN, FAILING_CHILDREN, HELD_CHILD, LOST_RACE, RECURSION
 from tests.support.databases import sqlite_database
-from tests.support.outside_scripts import APPROVALS, LIMIT_RAISED, PAUSED, PAUSED_CHILD, SIGNALS, Act, OutsideScript
+from tests.support.outside_scripts import (
+    APPROVALS,
+    LIMIT_RAISED,
+    PARKED,
+    PARKED_CHILD,
+    PAUSED,
+    PAUSED_CHILD,
+    SIGNALS,
+    Act,
+    OutsideScript,
+)
 from tests.support.parity_scripts import (
     CHOICES,
     CUT,
@@ -180,6 +190,8 @@ class TestParity:
             pytest.param(PAUSED, id="a paused run"),
             pytest.param(PAUSED_CHILD, id="a paused child workflow"),
             pytest.param(LIMIT_RAISED, id="a limit that is raised"),
+            pytest.param(PARKED, id="steps that are parked"),
+            pytest.param(PARKED_CHILD, id="a step that is parked in a child workflow"),
         ],
     )
     async def test_what_comes_from_outside_does_the_same(self, engine: Engine, outside: OutsideScript) -> None:

@@ -1,5 +1,8 @@
 """What a case may send from outside: signals, decisions, a pause; and the workflows that steps run as children."""
 
+from typing import ClassVar
+
+from studio.contracts.base import JsonObject
 from tests.cli.testing.conftest import Offline
 from tests.cli.testing.test_cases import case, failures, passes
 
@@ -165,3 +168,28 @@ class TestChildWorkflows:
         inner = "kind: workflow\nname: inner\npattern: sequential\nsteps: [{id: w, wait: {signal: go}}]\n"
         signals = [{"name": "go", "payload": "now", "after": "1m"}]
         passes(studio, CALLS + "---\n" + inner, workflow="it", signals=signals, expect={"output": "now"})
+
+
+class TestParkedSteps:
+    PARKS = HEAD + "on_failure: pause\nsteps: [{id: a, agent: {message: one}, retry: {max_attempts: 1}}]\n"
+    NO: ClassVar[JsonObject] = {"error": {"type": "upstream_error"}}
+
+    def test_what_somebody_says_one_after_the_other(self, studio: Offline) -> None:
+        resolves = {"a": [{"action": "retry", "after": "1h"}, {"action": "done", "output": 5, "by": "ann"}]}
+        expect = {"output": 5, "steps": {"a": {"status": "succeeded", "attempt": 2}}}
+        passes(studio, self.PARKS, replies={"a": [self.NO, self.NO]}, resolves=resolves, expect=expect)
+
+    def test_a_step_that_nobody_resolves(self, studio: Offline) -> None:
+        (failure,) = failures(studio, self.PARKS, replies={"a": self.NO})
+        error = "upstream_error: A failure that the test injects."
+        waits = f"a failed ({error}) and waits to be resolved"
+        assert failure["message"] == f"The run waits for what nothing will bring: {waits}"
+
+    def test_an_output_that_the_api_would_refuse(self, studio: Offline) -> None:
+        workflow = self.PARKS.replace("retry:", "output_schema: {type: object}, retry:")
+        (failure,) = failures(studio, workflow, replies={"a": self.NO}, resolves={"a": {"action": "done", "output": 1}})
+        assert "The output of a: 1 is not of type 'object'" in failure["message"]
+
+    def test_what_resolved_nothing(self, studio: Offline) -> None:
+        (failure,) = failures(studio, self.PARKS, replies={"a": "x"}, resolves={"a": {"action": "skip"}})
+        assert "'a' resolved nothing more" in failure["message"]

@@ -1,6 +1,7 @@
 """Signals, approvals, pauses, limits and child workflows on the core alone."""
 
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 import pytest
 
@@ -130,6 +131,32 @@ class TestApprovals:
         run.feed(TimerFired(run.at, "wait:a"))
         assert run.ends[0].output["decision"] == decision
         assert run.ends[0].output["timed_out"]
+
+    ESCALATES: ClassVar[JsonObject] = {
+        "timeout": "1h",
+        "on_timeout": "escalate",
+        "escalation": {"to": "boss of ${{ input }}", "timeout": "2h", "on_timeout": "approve"},
+    }
+
+    def test_in_vain_it_is_escalated_and_then_the_default_decides(self) -> None:
+        run = Run(plan_of([approve("a", approval=self.ESCALATES)]), "it")
+        run.feed(TimerFired(run.at, "wait:a"))
+        first, second = (one.event for one in run.seen if isinstance(one, Publish) and one.event.type == "step.waiting")
+        assert first.key() != second.key()
+        assert (first.data["escalated"], first.data["escalate_to"]) == (False, "boss of it")
+        assert second.data == first.data | {"escalated": True, "until": second.data["until"]}
+        assert second.ts + timedelta(hours=2) == datetime.fromisoformat(second.data["until"])
+        run.feed(TimerFired(run.at, "wait:a"))
+        assert (run.ends[0].output["decision"], run.ends[0].output["timed_out"]) == ("approve", True)
+
+    def test_what_is_escalated_can_be_decided_by_anybody_without_end(self) -> None:
+        escalation = {"escalation": {"to": "boss"}}
+        run = Run(plan_of([approve("a", approval=self.ESCALATES | escalation)]))
+        run.feed(TimerFired(run.at, "wait:a"))
+        assert "until" not in (run.state.steps["a"].waiting or {})
+        assert run.state.timers == {}
+        run.feed(ApprovalDecided(run.at, "a", Decision(decision="reject", by="someone")))
+        assert (run.ends[0].output["decision"], run.ends[0].output["by"]) == ("reject", "someone")
 
     def test_in_parallel_branches_inside_a_loop_each_round_asks_anew(self) -> None:
         branches = [approve("x"), approve("y")]

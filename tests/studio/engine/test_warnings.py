@@ -1,6 +1,6 @@
 import pytest
 
-from studio.contracts.base import JsonObject
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import parse_workflow
 from studio.engine.checks import check_workflow
 from studio.engine.warnings import workflow_warnings
@@ -37,6 +37,10 @@ def graph(*edges: JsonObject, **fields: object) -> JsonObject:
     return {"id": "g", "graph": {"nodes": nodes, "edges": list(edges), "start": "a"}}
 
 
+def escalated(**escalation: Json) -> JsonObject:
+    return approval(timeout="30m", on_timeout="escalate", escalation=escalation)
+
+
 TEAM: JsonObject = {"id": "team", "hierarchical": {"manager": "m", "workers": [{"name": "w", "agent": "w"}]}}
 INPUT: JsonObject = {
     "type": "object",
@@ -59,6 +63,11 @@ class TestWarnings:
             ({"id": "w", "wait": {"signal": "go", "timeout": "2h"}}, ("/steps/0/wait/timeout", "beyond_run")),
             (approval(timeout="2h"), ("/steps/0/approval/timeout", "beyond_run")),
             (approval(on_timeout="approve"), ("/steps/0/approval/on_timeout", "unused_field")),
+            (
+                escalated(to="boss", on_timeout="reject"),
+                ("/steps/0/approval/escalation/on_timeout", "unused_field"),
+            ),
+            (escalated(to="boss", timeout="50m"), ("/steps/0/approval/escalation/timeout", "beyond_run")),
             (approval() | {"retry": {"max_attempts": 2}}, ("/steps/0/retry", "unused_field")),
             (catching("all", ["timeout"]), ("/steps/0/on_error/1/catch", "never_reached")),
             (catching(["timeout"], ["timeout"]), ("/steps/0/on_error/1/catch", "never_reached")),
@@ -93,6 +102,7 @@ class TestWarnings:
             asks(when="${{ input.rows != [] }}", timeout="30m", retry={"max_attempts": 2}),
             side(asks("a"), asks("b")),
             approval(timeout="30m", on_timeout="approve"),
+            escalated(to="boss", timeout="30m", on_timeout="approve"),
             catching(["timeout"], ["rate_limited", "timeout"], "all"),
             case("${{ input.list == [] }}", one(), **{"else": [one("b")]}),
             each(asks(), max_concurrency=4),
