@@ -7,7 +7,7 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from studio.codec import data_converter
 from studio.db.engine import Database
 from studio.settings import TemporalSettings
-from studio.store.blobs import BlobStore
+from studio.store.blobs import open_blobs
 
 PROJECT = SearchAttributeKey.for_keyword("StudioProject")
 WORKFLOW = SearchAttributeKey.for_keyword("StudioWorkflow")
@@ -34,7 +34,7 @@ async def connect_temporal(settings: TemporalSettings, database: Database, *, la
         namespace=settings.temporal_namespace,
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         tls=_tls(settings),
-        data_converter=data_converter(settings.secret_keys, BlobStore(database)),
+        data_converter=data_converter(settings.secret_keys, open_blobs(settings, database)),
         lazy=lazy,
     )
 
