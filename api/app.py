@@ -22,6 +22,8 @@ from api.workflows import endpoints as workflows
 from studio.clients.prompts import PromptClient
 from studio.db.engine import open_database
 from studio.db.migrate import check_schema
+from studio.store.blob_s3 import BLOB_STORE
+from studio.store.blobs import open_blobs
 from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 from studio.web.app import create_base_app
@@ -40,6 +42,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             app.state.parts = await _open(settings, stack)
+            app.state.blobs = open_blobs(settings, app.state.parts.database)
             yield
 
     app = create_base_app(
@@ -74,8 +77,11 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:
     parts: Parts = app.state.parts
-    return {
+    checks: dict[str, Check] = {
         "database": lambda: check_schema(parts.database),
         "temporal": parts.executions.check,
         "redis": parts.stream.check,
     }
+    if parts.settings.blob_url:
+        checks[BLOB_STORE] = app.state.blobs.check
+    return checks

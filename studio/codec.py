@@ -25,11 +25,13 @@ from temporalio.converter import (
     StorageDriverClaim,
     StorageDriverRetrieveContext,
     StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
 )
 
 from studio.compression import compress, decompress
 from studio.contracts.plain import PlainText
 from studio.errors import SettingsError
+from studio.store.blob_uses import owner_of
 from studio.store.blobs import BlobStore
 
 EXTERNAL_BYTES = 64 * 1024
@@ -124,9 +126,10 @@ class BlobStorage(StorageDriver):
         return "studio"
 
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        owner = owner_of(context.target.id if isinstance(context.target, StorageDriverWorkflowInfo) else None)
         claims: list[StorageDriverClaim] = []
         for payload in payloads:
-            digest = await self._blobs.put(payload.SerializeToString(deterministic=True))
+            digest = await self._blobs.put(payload.SerializeToString(deterministic=True), owner)
             claims.append(StorageDriverClaim({"sha256": digest}))
         return claims
 

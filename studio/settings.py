@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as _YamlSource
 
+from studio.blob_url import parse_blob_url
 from studio.errors import SettingsError
 
 PREFIX = "STUDIO_"
@@ -78,6 +79,8 @@ class TemporalSettings(StudioSettings):
     temporal_tls_cert: Path | None = None
     temporal_tls_key: Path | None = None
     temporal_ui_url: str | None = None
+    blob_url: str = ""
+    """`s3://bucket/prefix?endpoint=…&region=…`: where payloads too large for a history are kept; empty means SQL."""
     secret_keys: Annotated[list[SecretStr], NoDecode]
     """Base64 AES-256 keys, newest first: the first one encrypts, all of them decrypt."""
 
@@ -85,6 +88,13 @@ class TemporalSettings(StudioSettings):
     def _check_tls(self) -> "TemporalSettings":
         check_tls_pair(self.temporal_tls_cert, self.temporal_tls_key)
         return self
+
+    @field_validator("blob_url")
+    @classmethod
+    def _check_blob_url(cls, url: str) -> str:
+        if url:
+            parse_blob_url(url)
+        return url
 
     @field_validator("secret_keys", mode="before")
     @classmethod

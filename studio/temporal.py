@@ -6,7 +6,7 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode, TLSConfig
 from studio.codec import data_converter
 from studio.db.engine import Database
 from studio.settings import TemporalSettings
-from studio.store.blobs import BlobStore
+from studio.store.blobs import open_blobs
 
 _UNAVAILABLE = {
     RPCStatusCode.UNAVAILABLE,
@@ -33,7 +33,7 @@ async def connect_temporal(settings: TemporalSettings, database: Database, *, la
         namespace=settings.temporal_namespace,
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         tls=_tls(settings),
-        data_converter=data_converter(settings.secret_keys, BlobStore(database)),
+        data_converter=data_converter(settings.secret_keys, open_blobs(settings, database)),
         retry_config=_ASKING if lazy else _WORKING,
         lazy=lazy,
     )

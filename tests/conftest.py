@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import parts
+from tests.support.object_store import CREDENTIALS, object_store
 from tests.support.ports import free_port
 from tests.support.postgres import postgres
 from tests.support.servers import running
@@ -65,3 +66,12 @@ def postgres_url() -> Iterator[str]:
     """PostgreSQL 18, SQLAlchemy URL with psycopg; the database `postgres` of its superuser `postgres`."""
     with tempfile.TemporaryDirectory(prefix="studio-postgres-") as folder, postgres(Path(folder)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(server_logs: Path) -> Iterator[str]:
+    """An S3-compatible server; its credentials are in the environment."""
+    with pytest.MonkeyPatch.context() as patch, object_store(server_logs / "s3.log") as endpoint:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield endpoint

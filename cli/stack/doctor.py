@@ -22,6 +22,7 @@ from cli.stack.ports import is_free, port_table
 from cli.stack.probes import NotReady, ask
 from cli.stack.settings import ADDRESS_FIELDS, StackSettings, stack_settings
 from cli.stack.state import DataFolder, PartState, StackState, load
+from studio.blob_url import parse_blob_url
 from studio.db.engine import open_database
 from studio.db.migrate import check_schema
 from studio.errors import DependencyUnavailable
@@ -99,7 +100,8 @@ async def _checks(settings: StackSettings, folder: DataFolder) -> list[Check]:
         if name not in found:
             found[name] = _running(running[name]) if name in running else _stopped(name)
     ordered = [found.pop(name) for name in names]
-    return [_python(), _data_folder(folder), *ordered, *found.values(), *await _upstreams(settings)]
+    apart = [*await _blobs(settings), *await _upstreams(settings)]
+    return [_python(), _data_folder(folder), *ordered, *found.values(), *apart]
 
 
 def _python() -> Check:
@@ -197,6 +199,23 @@ async def _clickhouse(settings: StackSettings, stack: StackState | None) -> Chec
         fix = "Start it or correct STUDIO_CLICKHOUSE_URL"
         return Check(name=name, outcome="unreachable", address=mask_url(url), detail=type(error).__name__, fix=fix)
     return Check(name=name, outcome="ok", address=mask_url(url), detail=f"ClickHouse {found}")
+
+
+async def _blobs(settings: StackSettings) -> Sequence[Check]:
+    """Nothing when they are in SQL."""
+    if not settings.blob_url:
+        return []
+    from studio.store.blob_s3 import S3Objects
+
+    place = parse_blob_url(settings.blob_url)
+    found = Check(name="blobs", outcome="ok", address=f"s3://{place.bucket}/{place.prefix or ''}")
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await S3Objects(place).check()
+    except (DependencyUnavailable, TimeoutError) as error:
+        found.outcome, found.detail = "unreachable", type(error).__name__
+        found.fix = "Correct STUDIO_BLOB_URL, or give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return [found]
 
 
 async def _upstreams(settings: StackSettings) -> Sequence[Check]:

@@ -9,6 +9,7 @@ import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from studio.blob_url import parse_blob_url
 from studio.settings import DatabaseSettings, check_tls_pair, load_settings
 
 ADDRESS_FIELDS: Mapping[str, str] = {
@@ -33,6 +34,7 @@ class StackSettings(DatabaseSettings):
     redis_url: str | None = None
     mongo_url: str | None = None
     clickhouse_url: str | None = None
+    blob_url: str | None = None
     upstreams: SecretStr | None = None
     model_aliases: str | None = None
     secret_keys: Annotated[SecretStr | None, NoDecode] = None
@@ -42,6 +44,13 @@ class StackSettings(DatabaseSettings):
     def _check_tls(self) -> "StackSettings":
         check_tls_pair(self.temporal_tls_cert, self.temporal_tls_key)
         return self
+
+    @field_validator("blob_url")
+    @classmethod
+    def _check_blob_url(cls, url: str | None) -> str | None:
+        if url:
+            parse_blob_url(url)
+        return url
 
     @field_validator("upstreams", "model_aliases", mode="before")
     @classmethod

@@ -1,38 +1,108 @@
-"""Large payloads by their content, in SQL."""
+"""Large payloads by their content: an index in SQL, and the bytes beside it or in an S3-compatible store."""
 
 import hashlib
+from collections.abc import Collection
+from datetime import datetime
 
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, select
 
+from studio.blob_url import parse_blob_url
 from studio.contracts.base import utc_now
 from studio.db.engine import Database
 from studio.db.tables import BlobRow
-from studio.errors import NotFound
+from studio.errors import DependencyUnavailable, NotFound
+from studio.settings import TemporalSettings
+from studio.store.blob_s3 import BLOB_STORE, S3Objects
+from studio.store.blob_uses import NO_RUN, TOUCH_AFTER, add_blob, add_use, find_use, release, touch
+
+_REFERENCE = b"object:"
+"""Begins a row whose bytes are elsewhere; a stored payload is a protobuf message, which never begins so."""
 
 
 class BlobStore:
-    """Content-addressed: the same bytes are stored once, under their SHA-256 in hex."""
+    """Content-addressed: the same bytes are stored once, under their SHA-256 in hex.
 
-    def __init__(self, database: Database) -> None:
+    New bytes go to `objects`, if it is given; each is read from where it was put.
+    """
+
+    def __init__(self, database: Database, objects: S3Objects | None = None) -> None:
         self._database = database
+        self._objects = objects
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, owner: str = NO_RUN) -> str:
+        """Store the bytes for as long as the run `owner` is kept; returns their digest. Repeating it changes nothing.
+
+        Raises `DependencyUnavailable` when the object store does not take them.
+        """
         digest = hashlib.sha256(data).hexdigest()
-        async with self._database.read() as session:
-            if await session.scalar(select(BlobRow.digest).where(BlobRow.digest == digest)) is not None:
-                return digest
-        try:
-            async with self._database.write() as session:
-                session.add(BlobRow(digest=digest, data=data, created_at=utc_now()))
-        except IntegrityError:
-            pass  # somebody stored the same bytes in between
+        while not await self._is_put(digest, data, owner):
+            pass  # it was removed in the middle
         return digest
 
-    async def get(self, digest: str) -> bytes:
-        """Raises `NotFound` when the blob was removed."""
+    async def _is_put(self, digest: str, data: bytes, owner: str) -> bool:
         async with self._database.read() as session:
-            row = await session.get(BlobRow, digest)
-        if row is None:
+            stored_at, used = await find_use(session, digest, owner)
+        if stored_at is None:
+            await self._insert(digest, data, owner)
+            return True
+        return used or await self._use(digest, owner, stored_at)
+
+    async def _insert(self, digest: str, data: bytes, owner: str) -> None:
+        name = None if self._objects is None else await self._objects.put(digest, data)
+        async with self._database.write() as session:
+            added = await add_blob(session, digest, data if name is None else _REFERENCE + name.encode(), utc_now())
+            await add_use(session, digest, owner)
+        if self._objects is not None and name is not None and not added:
+            await self._objects.delete([name])  # somebody stored the same bytes in between
+
+    async def _use(self, digest: str, owner: str, stored_at: datetime) -> bool:
+        now = utc_now()
+        async with self._database.write() as session:
+            if now - stored_at > TOUCH_AFTER and not await touch(session, digest, now):
+                return False
+            await add_use(session, digest, owner)
+        return True
+
+    async def get(self, digest: str) -> bytes:
+        """Raises `NotFound` when the blob was removed, `DependencyUnavailable` when its store does not answer."""
+        async with self._database.read() as session:
+            data = await session.scalar(select(BlobRow.data).where(BlobRow.digest == digest))
+        if data is not None and data.startswith(_REFERENCE):
+            data = await self._read(digest, data)
+        if data is None:
             raise NotFound(f"The stored payload {digest!r} is gone; what it held cannot be read any more.")
-        return row.data
+        return data
+
+    async def _read(self, digest: str, reference: bytes) -> bytes | None:
+        if self._objects is None:
+            detail = "A payload was stored apart from SQL, and STUDIO_BLOB_URL is not set. Set it to where that was."
+            raise DependencyUnavailable(BLOB_STORE, detail)
+        data = await self._objects.get(reference.removeprefix(_REFERENCE).decode())
+        if data is None:  # whoever stores the same bytes again must not think that they are there
+            async with self._database.write() as session:
+                await session.execute(delete(BlobRow).where(BlobRow.digest == digest, BlobRow.data == reference))
+        return data
+
+    async def release(self, runs: Collection[str]) -> int:
+        """Forget that these runs, which are gone, use blobs; returns how many blobs went with them."""
+        if not runs:
+            return 0
+        async with self._database.write() as session:
+            heads = await release(session, runs, utc_now())
+        names = [head.removeprefix(_REFERENCE).decode() for head in heads if head.startswith(_REFERENCE)]
+        # A name is never used twice: who stores the same bytes meanwhile has an object of his own.
+        if self._objects is not None and names:
+            await self._objects.delete(names)
+        return len(heads)
+
+    async def check(self) -> None:
+        """Raises `DependencyUnavailable` when the store apart from SQL does not answer."""
+        if self._objects is not None:
+            await self._objects.check()
+
+
+def open_blobs(settings: TemporalSettings, database: Database) -> BlobStore:
+    """Connects at the first use."""
+    if not settings.blob_url:
+        return BlobStore(database)
+    return BlobStore(database, S3Objects(parse_blob_url(settings.blob_url)))

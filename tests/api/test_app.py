@@ -11,6 +11,7 @@ import pytest
 from cli.stack import parts
 from studio.db.migrate import migrate
 from tests.support.databases import postgres_database, sqlite_database
+from tests.support.object_store import new_bucket
 from tests.support.ports import free_port
 from tests.support.servers import running
 from tests.support.services import SECRET_KEY, RunningApi, api_settings, serving_api
@@ -33,6 +34,14 @@ class TestReady:
         assert answer.headers["retry-after"]
         assert answer.json["down"] == ["temporal", "redis"]
         assert (await api.get("/agents")).ok()["items"] == []
+
+    async def test_a_blob_store_is_named_when_there_is_one(self, tmp_path: Path, s3_endpoint: str) -> None:
+        url = await new_bucket(s3_endpoint)
+        for blob_url, ready in ((url, True), (url.replace("s3://test-", "s3://gone-"), False)):
+            settings = api_settings(tmp_path, database_url=sqlite_database(tmp_path), blob_url=blob_url)
+            async with serving_api(settings) as api:
+                down = (await api.get("//health/ready")).json["down"]
+            assert ("blob-store" not in down) is ready
 
     async def test_schema_is_missing(self, tmp_path: Path, database_url: str) -> None:
         settings = api_settings(tmp_path, database_url=database_url)

@@ -1,6 +1,8 @@
+import asyncio
 import json
 from typing import Any
 
+from tests.support.object_store import CREDENTIALS, new_bucket
 from tests.support.stack import StudioCommand
 
 
@@ -58,3 +60,13 @@ class TestDoctor:
         assert json.loads(answer.stdout)["settings"]["STUDIO_UPSTREAMS"] == "********"
         assert "hidden-key" not in answer.stdout + answer.stderr
         assert answer.returncode == 3
+
+    def test_a_blob_store_is_asked_and_its_credentials_kept(self, studio: StudioCommand, s3_endpoint: str) -> None:
+        where = f"?endpoint={s3_endpoint}&region=us-east-1"
+        env = {**CREDENTIALS, "STUDIO_BLOB_URL": asyncio.run(new_bucket(s3_endpoint))}
+        answer = studio.run("doctor", "--json", "--data", str(studio.data), **env)
+        assert _checks(answer.stdout)["blobs"]["outcome"] == "ok"
+        assert "hidden" not in answer.stdout + answer.stderr
+        answer = studio.run("doctor", "--data", str(studio.data), STUDIO_BLOB_URL=f"s3://not-there{where}")
+        assert answer.returncode == 3
+        assert "Correct STUDIO_BLOB_URL" in answer.stdout
