@@ -96,3 +96,18 @@ class DependencyUnavailable(StudioError):
 
 class SettingsError(StudioError):
     code, title = "invalid-settings", "Invalid settings"
+
+
+def invalid(errors: Sequence[FieldError]) -> InvalidInput:
+    """One error out of many; the detail alone says where the first one is."""
+    first = errors[0]
+    line = f"line {first.line}, column {first.column}: " if first.line is not None else ""
+    place = ".".join(map(str, first.loc))
+    hint = f" ({first.hint})" if first.hint else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return InvalidInput(f"{line}{place}: {first.msg}{hint}{more}", errors=errors)
+
+
+def located(errors: Sequence[FieldError], *prefix: str | int) -> list[FieldError]:
+    """The same errors with their places counted from further out."""
+    return [error.model_copy(update={"loc": [*prefix, *error.loc]}) for error in errors]

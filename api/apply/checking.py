@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.apply.parsing import SourceDocument
-from api.definitions.checks import definition_errors, definition_warnings, reference_errors
+from api.definitions.checks import definition_errors, definition_warnings
 from studio.clients.prompts import PromptClient
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, JsonObject
@@ -24,6 +24,7 @@ from studio.contracts.prompts import PromptDocument
 from studio.contracts.resources import DocumentKind
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
+from studio.store.references import reference_errors
 from studio.web.problems import field_errors
 
 _SHAPES = {"agent": AgentDefinition, "prompt": PromptDocument, "workflow": AnyWorkflow}

@@ -7,7 +7,6 @@ from sqlalchemy.exc import IntegrityError
 
 from api.apply.checking import Checked, check_documents, check_prompts, check_references
 from api.apply.parsing import SourceDocument
-from api.definitions.checks import invalid, located
 from api.definitions.service import duplicate
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import Json, JsonObject, utc_now
@@ -16,7 +15,7 @@ from studio.contracts.resources import AppliedDocument, ApplyReport, DocumentKin
 from studio.db.engine import Database, ReadSession, WriteSession
 from studio.db.tables import DefinitionRow
 from studio.engine.drawing import workflow_graph
-from studio.errors import FieldError, InvalidInput
+from studio.errors import FieldError, InvalidInput, invalid, located
 from studio.store import definitions as store
 
 Action = Literal["created", "updated", "unchanged"]

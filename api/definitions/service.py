@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.definitions.checks import definition_errors, invalid, located, reference_errors
+from api.definitions.checks import definition_errors
 from api.definitions.merge_patch import merge_patch
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, utc_now
@@ -23,8 +23,9 @@ from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from studio.engine.checks import agent_references, workflow_references
 from studio.engine.drawing import workflow_graph
-from studio.errors import Conflict, FieldError, NotFound
+from studio.errors import Conflict, FieldError, NotFound, invalid, located
 from studio.store import definitions as store
+from studio.store.references import reference_errors
 from studio.web.preconditions import check_if_match, etag_of
 from studio.web.problems import invalid_input
 

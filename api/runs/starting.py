@@ -19,10 +19,8 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.definitions.checks import invalid
 from api.definitions.service import get_definition
 from api.runs.executions import Executions, StartRefused
-from api.runs.resolving import VersionGone, resolve, unknown_version
 from studio.contracts.base import utc_now
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.events import run_started
@@ -30,9 +28,10 @@ from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
 from studio.contracts.runs import RunKind, RunRequest, StartRun
 from studio.db.engine import Database
 from studio.db.tables import DefinitionRow, IdempotencyRow, RunRow
-from studio.errors import Conflict, DependencyUnavailable
+from studio.errors import Conflict, DependencyUnavailable, invalid
 from studio.json_schema import check_value
 from studio.store.event_stream import EventStream
+from studio.store.resolving import VersionGone, resolve, unknown_version
 from studio.store.runs import context_of, delete_queued_run, get_run, insert_run
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")

@@ -1,8 +1,7 @@
-"""What a run carries: its definition and every agent that it names, each at one version."""
+"""What a run carries: its definition and all that it names, each at one version."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.definitions.checks import invalid, located, reference_errors
 from studio.contracts.agents import AgentDefinition, AgentSpec
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import (
@@ -17,8 +16,9 @@ from studio.contracts.definitions import (
 from studio.contracts.runs import RunKind
 from studio.contracts.steps import AgentStep
 from studio.engine.checks import agent_references, workflow_references
-from studio.errors import FieldError
+from studio.errors import FieldError, invalid, located
 from studio.store.definitions import find_definitions, get_version
+from studio.store.references import reference_errors
 
 AGENT_STEP = "agent"
 
