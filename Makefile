@@ -7,6 +7,7 @@ STAMP := .venv/.installed
 LOCK := --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 
 export UV_PYTHON_DOWNLOADS := never
+unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles what it imports
 
 .DEFAULT_GOAL := help
 .PHONY: help install up demo test lint types check bench histories lock clean
@@ -23,7 +24,7 @@ demo: install ## Start the stack, run the example on the local model and leave i
 	@$(BIN)/python -m cli.demo
 
 test: install ## Run every test
-	$(BIN)/pytest -n 3 --dist loadfile  # most tests wait for servers, so three at a time suit two cores
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # most wait for servers: three at a time suit two cores
 
 lint: install ## Check style and formatting
 	$(BIN)/ruff check .

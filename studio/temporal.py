@@ -16,17 +16,16 @@ _UNAVAILABLE = {
     RPCStatusCode.ABORTED,
 }
 
-_ASKING = RetryConfig(max_elapsed_time_millis=3000)
-"""Somebody waits for the answer, and can ask again."""
-_WORKING = RetryConfig(max_interval_millis=1000, max_elapsed_time_millis=60_000, max_retries=100)
-"""What a worker reports was paid for: Temporal hears it as soon as it is back, before it gives the call to another."""
+_RETRY = RetryConfig(max_elapsed_time_millis=3000)
+"""Of a call while Temporal is away: somebody waits for the answer, and can ask again. What a worker reports the SDK
+retries for ten seconds, whatever stands here.
+"""
 
 
 async def connect_temporal(settings: TemporalSettings, database: Database, *, lazy: bool = True) -> Client:
     """A client that encrypts, and stores large payloads apart.
 
-    A lazy one is a service's: it connects at its first call, so that the service starts while Temporal is down. The
-    other kind is a worker's.
+    A lazy one connects at its first call, so that a service starts while Temporal is down.
     """
     return await Client.connect(
         settings.temporal_address,
@@ -34,7 +33,7 @@ async def connect_temporal(settings: TemporalSettings, database: Database, *, la
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         tls=_tls(settings),
         data_converter=data_converter(settings.secret_keys, open_blobs(settings, database)),
-        retry_config=_ASKING if lazy else _WORKING,
+        retry_config=_RETRY,
         lazy=lazy,
     )
 

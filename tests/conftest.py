@@ -13,6 +13,22 @@ from tests.support.ports import free_port
 from tests.support.postgres import postgres
 from tests.support.servers import running
 
+LONGEST = (
+    "test_examples",
+    "test_full_stack",
+    "test_outages",
+    "test_against_model",
+    "test_up",
+    "test_kills",
+    "test_pressure",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: else one process is still at them when the others have nothing left."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(scope="session")
 def server_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -111,6 +111,7 @@ def finished_calls(run: JsonObject) -> int:
 
 
 class TestWorkerKilled:
+    @pytest.mark.timeout(240)
     async def test_after_any_of_twenty_steps_and_while_the_end_is_recorded(self, live: Live) -> None:
         await live.workflow(*(ask(call) for call in INNER), name="inner")
         await live.workflow(*twenty_steps(), output=OUTPUT)
@@ -126,11 +127,11 @@ class TestWorkerKilled:
                 await until_somebody_waits(lock)
                 runs |= {number: await live.start(input={"run": f"r{number}"}) for number in under_way}
                 for number in under_way:
-                    await live.api.until(f"/runs/{runs[number]}", lambda run, k=number: finished_calls(run) == k)
+                    await live.api.until(f"/runs/{runs[number]}", lambda run, k=number: finished_calls(run) == k, 60)
                 await live.upstream.wait_for_calls(sum(map(len, under_way.values())), "held")
                 await worker.stop(signal.SIGKILL)
         async with worker_process(live.engine.settings):
-            ended = await asyncio.gather(*(live.api.finished(run_id, 60) for run_id in runs.values()))
+            ended = await asyncio.gather(*(live.api.finished(run_id, 120) for run_id in runs.values()))
         assert [(run["status"], run["output"]) for run in ended] == [("succeeded", EXPECTED)] * (last + 1)
         answered = Counter(call.text for call in live.upstream.calls if call.outcome == "answered")
         assert answered == Counter(f"r{number} {call};" for number in runs for call in CALLS)

@@ -37,7 +37,7 @@ def prepared_postgres(folder: Path) -> tuple[Part, str | None]:
     if os.geteuid() == 0:
         user = _UNPRIVILEGED
         for source in (package, package.with_suffix(".libs")):  # the programs look for their libraries beside them
-            shutil.copytree(source, folder / source.name, symlinks=True)
+            shutil.copytree(source, folder / source.name, symlinks=True, ignore=shutil.ignore_patterns("include"))
         package = folder / package.name
     programs = package / "pginstall" / "bin"
     data, port = folder / "data", free_port()

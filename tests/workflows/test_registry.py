@@ -1,5 +1,6 @@
 """Workflow code in the SDK's sandbox, which refuses what is not deterministic: clocks, randomness, files, sockets."""
 
+import pytest
 from temporalio.worker import Replayer
 
 from studio.contracts.base import JsonObject
@@ -10,6 +11,7 @@ from workflows.registry import WORKFLOWS
 
 
 class TestSandbox:
+    @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
     async def test_every_workflow_replays_in_it(self, engine: Engine) -> None:
         engine.upstream.when("hello", Reply(status=503), Reply(text="hi"))
         inner: JsonObject = {"id": "c", "transform": "${{ steps.a.output + '!' }}"}
