@@ -25,8 +25,7 @@ _TEMPORAL_TUNING = {
     "history.transferProcessorMaxPollRPS": "5000",  # the default costs 50 ms per workflow task
     "matching.numTaskqueueReadPartitions": "1",  # one node needs no partitions: worst parallel latency 410 to 53 ms
     "matching.numTaskqueueWritePartitions": "1",
-    "matching.useNewMatcher": "true",  # for priorities
-    "matching.enableFairness": "true",  # else the queued work of one project is done before that of the next
+    "matching.enableFairness": "true",  # else what one project queued is done before that of the next
     "history.workflowIdReuseMinimalInterval": '"10ms"',  # else continue-as-new waits half a second after the start
 }
 _TEMPORAL_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
