@@ -3,6 +3,7 @@
 from itertools import islice
 
 from studio.contracts.plain import PlainText
+from studio.contracts.runs import StepRun
 from studio.engine.state import RunState
 
 SHOWN_STEPS = 30
@@ -16,11 +17,21 @@ def details_of(state: RunState) -> str:
     newest = list(islice(reversed(state.steps.values()), SHOWN_STEPS))
     for step in reversed(newest):
         took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
-        lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}")
+        lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}{_awaited(step)}")
     if state.paused is not None:
         reason = f"limit reached: {state.paused.limit}" if state.paused.limit else "on request"
         lines.append(f"\n**Paused**, {reason}")
     return "\n".join(lines)
+
+
+def _awaited(step: StepRun) -> str:
+    """What a step waits for, without an approval's message and input, which are data."""
+    waiting = step.waiting if step.status == "waiting" else None
+    if waiting is None:
+        return ""
+    name = f" `{waiting['name']}`" if "name" in waiting else ""
+    until = f" until {waiting['until']}" if "until" in waiting else ""
+    return f" for {waiting['for']}{name}{until}"
 
 
 _TIMERS = {

@@ -9,6 +9,8 @@ from cli.stack.state import DataFolder, StackState, leftovers, process_of
 
 LEFTOVER_SECONDS = 10.0
 KILLED_SECONDS = 10.0
+PATIENT_SECONDS = 10.0
+"""After this we say what takes so long."""
 
 
 def down(folder: DataFolder, say: Callable[[str], None]) -> bool:
@@ -41,7 +43,11 @@ def _stop_supervisor(state: StackState, say: Callable[[str], None]) -> None:
         return
     try:
         process.terminate()
-        process.wait(state.stop_seconds)
+        try:
+            process.wait(PATIENT_SECONDS)
+        except psutil.TimeoutExpired:
+            say("Calls under way may still end; a second `studio down` ends everything at once.")
+            process.wait(state.stop_seconds)
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
