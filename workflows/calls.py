@@ -135,7 +135,6 @@ async def publish_events(request: PublishEventsRequest) -> None:
     await workflow.execute_local_activity(
         PUBLISH_EVENTS,
         request,
-        summary=PlainText("tell the run's readers"),
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,
@@ -147,7 +146,6 @@ async def record_end(request: RecordEndRequest) -> None:
     await workflow.execute_local_activity(
         RECORD_END,
         request,
-        summary=PlainText("record the end"),
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,

@@ -3,6 +3,7 @@
 from itertools import islice
 
 from studio.contracts.plain import PlainText
+from studio.contracts.runs import StepRun
 from studio.engine.state import Pause, RunState
 
 SHOWN_STEPS = 30
@@ -16,7 +17,7 @@ def details_of(state: RunState) -> str:
     newest = list(islice(reversed(state.steps.values()), SHOWN_STEPS))
     for step in reversed(newest):
         took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
-        lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}")
+        lines.append(f"- {_MARKS.get(step.status, '·')} `{step.id}` {step.status}{took}{_awaited(step)}")
     if state.paused is not None:
         lines.append(f"\n**Paused**, {_reason(state.paused)}")
     return "\n".join(lines)
@@ -30,6 +31,16 @@ def _reason(paused: Pause) -> str:
             return "until what failed is resolved"
         case "requested":
             return "on request"
+
+
+def _awaited(step: StepRun) -> str:
+    """What a step waits for, without an approval's message and input, which are data."""
+    waiting = step.waiting if step.status == "waiting" else None
+    if waiting is None:
+        return ""
+    name = f" `{waiting['name']}`" if "name" in waiting else ""
+    until = f" until {waiting['until']}" if "until" in waiting else ""
+    return f" for {waiting['for']}{name}{until}"
 
 
 _TIMERS = {

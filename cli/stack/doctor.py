@@ -16,8 +16,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import BaseModel
 
 from cli.output import print_table
+from cli.stack.deployment import deployment_state, described
 from cli.stack.parts import Part
-from cli.stack.plan import external_part
+from cli.stack.plan import external_part, temporal_connect
 from cli.stack.ports import is_free, port_table
 from cli.stack.probes import NotReady, ask
 from cli.stack.settings import ADDRESS_FIELDS, StackSettings, stack_settings
@@ -100,8 +101,8 @@ async def _checks(settings: StackSettings, folder: DataFolder) -> list[Check]:
         if name not in found:
             found[name] = _running(running[name]) if name in running else _stopped(name)
     ordered = [found.pop(name) for name in names]
-    apart = [*await _blobs(settings), *await _upstreams(settings)]
-    return [_python(), _data_folder(folder), *ordered, *found.values(), *apart]
+    more = [*await _deployment(settings, stack), *await _blobs(settings), *await _upstreams(settings)]
+    return [_python(), _data_folder(folder), *ordered, *found.values(), *more]
 
 
 def _python() -> Check:
@@ -174,6 +175,26 @@ async def _database(settings: StackSettings) -> Check:
     finally:
         await database.close()
     return Check(name=name, outcome="ok", address=shown, detail="at the newest schema")
+
+
+async def _deployment(settings: StackSettings, stack: StackState | None) -> Sequence[Check]:
+    """Which build of the workers gets new runs, where the workers have versions."""
+    name, build = settings.worker_deployment, settings.worker_build_id
+    address = settings.address_of("temporal") or (stack.address("temporal") if stack else None)
+    if name is None or address is None:
+        return []
+    check = Check(name="deployment", outcome="ok", address=name)
+    try:
+        state = await deployment_state(temporal_connect(settings, address), settings.temporal_namespace, name)
+    except Exception as error:  # noqa: BLE001 - unreachable, refused or too old a server: all of them mean the same here
+        return [check.model_copy(update={"outcome": "unreachable", "detail": type(error).__name__})]
+    make_current = f"temporal worker deployment set-current-version --deployment-name {name} --build-id {build}"
+    if state is None:
+        fix = f"Start a worker of it, then: {make_current}"
+        return [check.model_copy(update={"outcome": "problem", "detail": "has had no worker yet", "fix": fix})]
+    if state.current is None:
+        return [check.model_copy(update={"outcome": "problem", "detail": described(state), "fix": make_current})]
+    return [check.model_copy(update={"detail": described(state)})]
 
 
 async def _clickhouse(settings: StackSettings, stack: StackState | None) -> Check:

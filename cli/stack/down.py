@@ -8,8 +8,9 @@ from cli.stack.process import kill_session
 from cli.stack.state import DataFolder, StackState, leftovers, process_of
 
 LEFTOVER_SECONDS = 10.0
-STOP_SECONDS = 60.0
-"""Longer than its parts may take one after the other."""
+KILLED_SECONDS = 10.0
+PATIENT_SECONDS = 10.0
+"""After this we say what takes so long."""
 
 
 def down(folder: DataFolder, say: Callable[[str], None]) -> bool:
@@ -42,10 +43,14 @@ def _stop_supervisor(state: StackState, say: Callable[[str], None]) -> None:
         return
     try:
         process.terminate()
-        process.wait(STOP_SECONDS)
+        try:
+            process.wait(PATIENT_SECONDS)
+        except psutil.TimeoutExpired:
+            say("Calls under way may still end; a second `studio down` ends everything at once.")
+            process.wait(state.stop_seconds)
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
-        say(f"The stack (process {state.pid}) did not stop within {STOP_SECONDS:g} s; killing it.")
+        say(f"The stack (process {state.pid}) did not stop within {state.stop_seconds:g} s; killing it.")
         process.kill()
-        process.wait(STOP_SECONDS)
+        process.wait(KILLED_SECONDS)

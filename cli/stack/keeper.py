@@ -25,7 +25,6 @@ START_SECONDS = 180.0
 """A part that is not ready by then never will be."""
 EXTERNAL_SECONDS = 10.0
 """How long a server that somebody else runs may take to answer while we start."""
-STOP_SECONDS = 10.0
 _STARTING_PAUSE_SECONDS = 0.1
 _WATCH_PAUSE_SECONDS = 5.0
 
@@ -76,9 +75,9 @@ class PartKeeper:
         if not ended.done():
             self._set(ready=False, detail="stopping")
             child.terminate()
-            await asyncio.wait([ended], timeout=STOP_SECONDS)
+            await asyncio.wait([ended], timeout=self.part.stop_seconds)
         if not ended.done():
-            self._say(f"{self.part.name} did not stop within {STOP_SECONDS:g} s; killing it")
+            self._say(f"{self.part.name} did not stop within {self.part.stop_seconds:g} s; killing it")
             child.kill()
         await ended
         self._forget(child)

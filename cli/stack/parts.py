@@ -16,14 +16,16 @@ from cli.stack.probes import Connect, Probe, http_probe, mongo_probe, redis_prob
 from workflows.names import SEARCH_ATTRIBUTES
 
 LOOPBACK = "127.0.0.1"
+STOP_SECONDS = 10.0
+WORKER_LEAVES_SECONDS = 5.0
+"""What a worker takes to leave once its activities have ended or were cancelled."""
 
 # Measured: the development server's defaults are six times slower than this.
 _TEMPORAL_TUNING = {
     "history.transferProcessorMaxPollRPS": "5000",  # the default costs 50 ms per workflow task
     "matching.numTaskqueueReadPartitions": "1",  # one node needs no partitions: worst parallel latency 410 to 53 ms
     "matching.numTaskqueueWritePartitions": "1",
-    "matching.useNewMatcher": "true",  # for priorities
-    "matching.enableFairness": "true",  # else the queued work of one project is done before that of the next
+    "matching.enableFairness": "true",  # else what one project queued is done before that of the next
     "history.workflowIdReuseMinimalInterval": '"10ms"',  # else continue-as-new waits half a second after the start
 }
 _TEMPORAL_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
@@ -50,6 +52,8 @@ class Part:
     served_by: str | None = None
     needs: tuple[str, ...] = ()
     """Parts that must be ready before this one is started."""
+    stop_seconds: float = STOP_SECONDS
+    """After SIGTERM; then it is killed."""
 
     @property
     def external(self) -> bool:
@@ -120,9 +124,23 @@ def service(name: str, module: str, host: str, port: int, env: Mapping[str, str]
     return Part(name, url, probe, python_module(module), own, port=port, host=host, needs=needs)
 
 
-def worker(env: Mapping[str, str], connect: Connect, namespace: str, task_queue: str, needs: tuple[str, ...]) -> Part:
-    probe = worker_probe(connect, namespace, task_queue)
-    return Part("worker", f"task queue {task_queue}", probe, python_module("activities"), env, needs=needs)
+def worker(
+    env: Mapping[str, str],
+    connect: Connect,
+    namespace: str,
+    task_queue: str,
+    needs: tuple[str, ...],
+    drain_seconds: float,
+) -> Part:
+    return Part(
+        "worker",
+        f"task queue {task_queue}",
+        worker_probe(connect, namespace, task_queue),
+        python_module("activities"),
+        env,
+        needs=needs,
+        stop_seconds=drain_seconds + WORKER_LEAVES_SECONDS,
+    )
 
 
 def python_module(module: str, *arguments: str) -> tuple[str, ...]:

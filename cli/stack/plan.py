@@ -152,7 +152,8 @@ def _service(
     needs = (*_NEEDS[name], MIGRATIONS)
     if name == "worker":
         connect = temporal_connect(settings, environment["STUDIO_TEMPORAL_ADDRESS"])
-        return parts.worker(environment, connect, settings.temporal_namespace, settings.temporal_task_queue, needs)
+        namespace, task_queue = settings.temporal_namespace, settings.temporal_task_queue
+        return parts.worker(environment, connect, namespace, task_queue, needs, settings.worker_drain_seconds)
     module = {"llm": "llm_service", "prompts": "prompt_service", "api": "api"}[name]
     return parts.service(name, module, settings.host, ports[name], environment, needs if name != "llm" else ())
 

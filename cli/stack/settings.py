@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from studio.blob_url import parse_blob_url
-from studio.settings import DatabaseSettings, check_tls_pair, load_settings
+from studio.settings import DatabaseSettings, WorkerProcessSettings, check_tls_pair, load_settings
 
 ADDRESS_FIELDS: Mapping[str, str] = {
     "api": "api_url",
@@ -23,7 +23,7 @@ ADDRESS_FIELDS: Mapping[str, str] = {
 """Part to the setting that says where somebody else runs it."""
 
 
-class StackSettings(DatabaseSettings):
+class StackSettings(DatabaseSettings, WorkerProcessSettings):
     temporal_address: str | None = None
     temporal_namespace: str = "default"
     temporal_task_queue: str = "studio"

@@ -32,6 +32,8 @@ class StackState(BaseModel):
     created: float
     phase: Literal["starting", "ready", "stopping"] = "starting"
     parts: list[PartState] = []
+    stop_seconds: float = 60
+    """How long all parts together may take to stop, one after the other."""
 
     @property
     def ready(self) -> bool:

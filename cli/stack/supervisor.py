@@ -17,6 +17,8 @@ from cli.stack.settings import own_environment
 from cli.stack.state import DataFolder, StackState, created
 from studio.tasks import end_tasks
 
+_MARGIN_SECONDS = 10.0
+
 
 class Supervisor:
     def __init__(self, plan: Plan, folder: DataFolder, screen: Screen) -> None:
@@ -33,6 +35,7 @@ class Supervisor:
             pid=os.getpid(),
             created=created(os.getpid()) or 0.0,
             parts=[keeper.state for keeper in self._keepers.values()],
+            stop_seconds=sum(part.stop_seconds for part in plan.parts) + _MARGIN_SECONDS,
         )
 
     async def run(self) -> None:

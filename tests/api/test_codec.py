@@ -30,6 +30,26 @@ LARGE = [f"{number:x}" * 9 for number in range(0x10000, 0x16000)]
 """More than 64 KiB when compressed."""
 
 
+GARBAGE: dict[str, Json] = {
+    "list": [],
+    "number": {"payloads": 5},
+    "not-base64": {"payloads": [{"data": "A"}]},
+    "no-data": {"payloads": [{"metadata": {"encoding": "YmluYXJ5L2VuY3J5cHRlZA=="}}]},
+    "too-many": {"payloads": [{}] * 1001},
+    "claim-without-digest": {
+        "payloads": [
+            {
+                "metadata": {
+                    "encoding": "anNvbi9wcm90b2J1Zg==",
+                    "messageType": "dGVtcG9yYWwuYXBpLnNkay52MS5FeHRlcm5hbFN0b3JhZ2VSZWZlcmVuY2U=",
+                },
+                "data": "eyJkcml2ZXJOYW1lIjoic3R1ZGlvIn0=",
+            }
+        ]
+    },
+}
+
+
 @dataclass
 class Codec:
     api: RunningApi
@@ -102,28 +122,7 @@ class TestDecode:
         assert answer.places() == [["body", "payloads", 1]]
         assert "STUDIO_SECRET_KEYS does not hold" in str(answer.json["detail"])
 
-    @pytest.mark.parametrize(
-        "body",
-        [
-            [],
-            {"payloads": 5},
-            {"payloads": [{"data": "A"}]},
-            {"payloads": [{"metadata": {"encoding": "YmluYXJ5L2VuY3J5cHRlZA=="}}]},
-            {"payloads": [dict[str, str]()] * 1001},
-            {
-                "payloads": [
-                    {
-                        "metadata": {
-                            "encoding": "anNvbi9wcm90b2J1Zg==",
-                            "messageType": "dGVtcG9yYWwuYXBpLnNkay52MS5FeHRlcm5hbFN0b3JhZ2VSZWZlcmVuY2U=",
-                        },
-                        "data": "eyJkcml2ZXJOYW1lIjoic3R1ZGlvIn0=",
-                    }
-                ]
-            },
-        ],
-        ids=["list", "number", "not-base64", "no-data", "too-many", "claim-without-digest"],
-    )
+    @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
     async def test_garbage_is_refused_with_its_place(self, codec: Codec, body: Json) -> None:
         assert (await codec.post("decode", body)).places()[0][0] == "body"
 

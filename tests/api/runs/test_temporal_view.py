@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionDescription
 from temporalio.common import SearchAttributeKey
 
@@ -108,4 +109,18 @@ class TestReadable:
         summaries = [event.user_metadata.summary.data for event in history.events if event.HasField("user_metadata")]
         for words in (b'"test"', b'"wait of pause"', b'"timeout of block"', b'"agent ask \xc2\xb7 turn 1"'):
             assert words in summaries
-        assert summaries[-1] == b'"record the end"'
+
+    async def test_a_run_that_waits_says_for_what_and_shows_no_data(self, served: Live) -> None:
+        message = "Pay 12 EUR to Ada?"
+        pay: JsonObject = {"id": "pay", "approval": {"message": message, "timeout": "1h"}}
+        branches: list[JsonObject] = [pay, {"id": "paid", "wait": {"signal": "money"}}]
+        await served.workflow({"id": "both", "parallel": {"branches": branches}})
+        run_id = await served.start()
+        await served.api.until(f"/runs/{run_id}", lambda run: run["status"] == "waiting")
+        handle = served.engine.client.get_workflow_handle(run_id)
+        shown = (await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)).current_details
+        assert "`both/pay` waiting for approval until 20" in shown
+        assert "`both/paid` waiting for signal `money`" in shown
+        assert message not in shown
+        await handle.cancel()
+        await served.api.finished(run_id)

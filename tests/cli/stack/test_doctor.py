@@ -34,6 +34,8 @@ class TestDoctor:
             "STUDIO_MONGO_URL": mongo_url,
             "STUDIO_TEMPORAL_ADDRESS": temporal_address,
             "STUDIO_DATABASE_URL": postgres_url,
+            "STUDIO_WORKER_DEPLOYMENT": "orders",
+            "STUDIO_WORKER_BUILD_ID": "2026-11-24",
         }
         answer = studio.run("doctor", "--json", "--data", str(studio.data), **env)
         checks = _checks(answer.stdout)
@@ -41,6 +43,8 @@ class TestDoctor:
         assert checks["temporal"]["detail"].startswith("Temporal 1.")
         assert checks["mongo"]["outcome"] == "ok"
         assert checks["database"]["fix"] == "studio migrate"
+        assert checks["deployment"]["detail"] == "has had no worker yet"
+        assert checks["deployment"]["fix"].endswith("--deployment-name orders --build-id 2026-11-24")
         assert answer.returncode == 1
 
     def test_a_part_of_the_running_stack(self, studio: StudioCommand) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from tests.support.stack import StudioCommand
 ROOT = Path(__file__).parents[3]
 
 
+def ui_settings(address: str) -> str:
+    """What the Temporal UI tells its pages."""
+    with urllib.request.urlopen(f"{address}/api/v1/settings", timeout=10) as answer:  # noqa: S310 - on loopback
+        return answer.read().decode()
+
+
 class TestFullStack:
     @pytest.mark.timeout(240)
     def test_every_part_is_ready_again_on_the_same_data(self, studio: StudioCommand) -> None:
@@ -23,7 +30,9 @@ class TestFullStack:
             parts = studio.status()
             assert set(parts) == set(PART_NAMES)
             assert all(part["ready"] for part in parts.values())
-            assert load_cli_settings(studio.data).api_url == f"http://127.0.0.1:{studio.port_base}"
+            api_url = f"http://127.0.0.1:{studio.port_base}"
+            assert load_cli_settings(studio.data).api_url == api_url
+            assert f"{api_url}/codec" in ui_settings(parts["temporal-ui"]["address"])
             assert studio.down().returncode == 0
             assert not studio.processes()
         assert load_cli_settings(studio.data).api_url == "http://127.0.0.1:8000"
