@@ -10,9 +10,12 @@ from api.apply import endpoints as documents
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
-from api.runs import events, steering_endpoints
+from api.runs import events, rerun_endpoints, steering_endpoints
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
+from api.runs.launching import Launcher
+from api.runs.mending import Mender
+from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.steering import Steering
 from api.settings import ApiSettings
@@ -49,7 +52,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, steering_endpoints, events):
+    for part in (documents, agents, workflows, runs, rerun_endpoints, steering_endpoints, events):
         app.include_router(part.router)
     return app
 
@@ -61,11 +64,13 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     stream = await stack.enter_async_context(EventStream(settings.redis_url))
     prompts = await stack.enter_async_context(PromptClient(settings.prompt_url))
     executions = Executions(temporal, settings.temporal_task_queue)
-    run_service = RunService(database, executions, stream, ui_root=settings.temporal_ui_root())
+    launcher, mender = Launcher(database, executions, stream), Mender(database, executions, stream)
+    run_service = RunService(database, executions, launcher, mender, ui_root=settings.temporal_ui_root())
+    reruns = Reruns(run_service, launcher, mender, database, executions, stream)
     steering = Steering(run_service, executions)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
-    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub)
+    return Parts(settings, database, executions, stream, prompts, run_service, reruns, steering, hub)
 
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
+from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.steering import Steering
 from api.settings import ApiSettings
@@ -30,6 +31,7 @@ class Parts:
     stream: EventStream
     prompts: PromptClient
     runs: RunService
+    reruns: Reruns
     steering: Steering
     events: EventHub
 
