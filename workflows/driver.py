@@ -13,8 +13,10 @@ from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
 from studio.engine.answers import output_of
-from studio.engine.children import child_of, child_result, child_succeeded, definition_of
+from studio.engine.children import child_of, child_result, child_succeeded, definition_of, resumption_of
 from studio.engine.plan import compile_plan
+from studio.engine.progress import progress_of
+from studio.engine.recalls import has_more, resumed
 from studio.engine.scheduler import advance
 from studio.engine.state import (
     Call,
@@ -37,7 +39,6 @@ from studio.engine.state import (
     Tick,
     Ticked,
     TimerFired,
-    progress_of,
 )
 from studio.engine.turn import TURN_COST
 from workflows import calls
@@ -81,7 +82,7 @@ class Driver:
         if carried is not None:
             self._outbox.take_over(carried.events, [call.path for call in carried.calls])
         self._arrived: deque[CoreEvent] = deque()
-        self._left = bool(self._state.work)
+        self._left = has_more(self._state)
         """Whether the core left work to another turn."""
         self._queue: deque[Call] = deque(carried.calls if carried is not None else ())
         """Calls asked for and not begun."""
@@ -255,7 +256,8 @@ class Driver:
             events=self._outbox.rest(),
             started_at=self._started_at,
         )
-        workflow.continue_as_new(args=[self._request, self._definition, carried])
+        request = self._request.model_copy(update={"resume": None})
+        workflow.continue_as_new(args=[request, self._definition, carried])
 
     # Calls
 
@@ -318,7 +320,9 @@ class Driver:
             attempts_before=command.attempts_before,
             events=self._outbox.hand_to(command.path),
         )
-        request = self._request.model_copy(update={"parent": place, "input": command.input})
+        resume = resumption_of(compile_plan(child.workflow), command) if command.steps else None
+        own = {"parent": place, "input": command.input, "resume": resume}
+        request = self._request.model_copy(update=own)
         handle = await calls.start_child(request, definition_of(child, self._definition), child)
         self._children[command.path] = handle
         paused = self._state.paused
@@ -381,4 +385,5 @@ def _new_state(request: RunRequest) -> RunState:
         id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
     )
     before = request.parent.attempts_before if request.parent is not None else 0
-    return RunState(run=facts, input=request.input, attempts_before=before)
+    new = RunState(run=facts, input=request.input, attempts_before=before)
+    return resumed(new, request.resume, context.retry)

@@ -6,6 +6,7 @@ from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ConditionalBlock, LoopBlock, Route
 from studio.engine.plan import FINALLY, ROOT
+from studio.engine.recalls import is_gone_through
 from studio.engine.scope import UnusableError, input_of
 from studio.engine.state import RunAgent
 from studio.engine.turn import Turn
@@ -98,7 +99,7 @@ def routed(turn: Turn, path: str, child: str, uncaught: RunError | None) -> None
     answer = turn.state.steps[child].output
     name = _named(answer, list(block.route.choices if block.route else ()))
     if name is not None:
-        _take(turn, path, f"{frame.node}?={name}", f"the router chose {name}")
+        _take(turn, path, f"{frame.node}?={name}", f"the router chose {name}", told=child not in turn.recalled)
     elif block.otherwise is not None:
         _take_else(turn, path, block)
     else:
@@ -126,8 +127,10 @@ def _take_else(turn: Turn, path: str, block: ConditionalBlock) -> None:
         turn.succeed(path, None, checked=True)
 
 
-def _take(turn: Turn, path: str, group: str, why: str) -> None:
+def _take(turn: Turn, path: str, group: str, why: str, *, told: bool = True) -> None:
     turn.follow(path, group)
+    if not told or is_gone_through(turn, path):
+        return
     target = turn.plan.groups[group][0]
     data: dict[str, Json] = {"from": path, "to": f"{path}/{target}" if path else target, "why": why}
     turn.record.publish("edge.taken", path or None, data)

@@ -7,7 +7,9 @@ from typing import Any
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.events import NewEvent
-from studio.contracts.runs import ChildResult, RunError, StepRun
+from studio.contracts.runs import ChildResult, Resumption, RunError, StepRun
+from studio.engine.plan import Plan
+from studio.engine.reruns import plan_rerun
 from studio.engine.state import EndRun, RunChild, RunState, StepCancelled, StepFailed, StepSucceeded
 from studio.json_schema import check_value
 
@@ -34,6 +36,16 @@ def child_of(definition: ResolvedDefinition, command: RunChild, depth: int) -> R
 def definition_of(child: ResolvedWorkflow, definition: ResolvedDefinition) -> ResolvedDefinition:
     """What the child carries: it finds there what it, too, names."""
     return definition.model_copy(update={"workflow": child.workflow})
+
+
+def resumption_of(child: Plan, command: RunChild) -> Resumption | None:
+    """Where the child goes on; None when it begins at its beginning. What it spent before is its parent's already.
+    Raises `UnknownStep`.
+    """
+    if not command.steps:
+        return None
+    rerun = plan_rerun(child, command.steps, inputs=command.inputs)
+    return Resumption(steps=rerun.steps, kept=rerun.kept, inputs=command.inputs)
 
 
 def full_path(around: str, path: str) -> str:
@@ -95,6 +107,32 @@ def child_failed(
 
 def _inner(result: ChildResult, path: str) -> list[StepRun]:
     return [_placed_step(step, path) for step in result.steps]
+
+
+def own_steps(inner: Sequence[StepRun], around: str, beside: Sequence[str]) -> list[StepRun]:
+    """The steps of the child workflow that the step at `around` runs, by their paths in it: of all inside that step,
+    those that are not below its own steps `beside` the child.
+    """
+    found: list[StepRun] = []
+    for step in inner:
+        path = step.id[len(around) + 1 :]
+        if path.partition("/")[0] not in beside:
+            found.append(_own_step(step, path, around))
+    return found
+
+
+def _own_step(step: StepRun, path: str, around: str) -> StepRun:
+    changes: dict[str, Any] = {"id": path}
+    if step.error is not None:
+        changes["error"] = _own(step.error, around)
+    if step.errors is not None:
+        changes["errors"] = [_own(error, around) for error in step.errors]
+    return step.model_copy(update=changes)
+
+
+def _own(error: RunError, around: str) -> RunError:
+    named = (error.step_id or "").removeprefix(around).removeprefix("/")
+    return error.model_copy(update={"step_id": named or None})
 
 
 def _placed_step(step: StepRun, around: str) -> StepRun:

@@ -6,6 +6,7 @@ from studio.contracts.base import Json
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ParallelBlock
 from studio.engine.joins import decide, needed_of
+from studio.engine.recalls import is_gone_through
 from studio.engine.scope import UnusableError, child_path
 from studio.engine.state import Fan, Frame
 from studio.engine.turn import Turn
@@ -28,7 +29,7 @@ def begin(turn: Turn, path: str, block: ParallelBlock) -> None:
     held = cast("list[Json] | None", items)
     total = len(block.branches or []) if held is None else len(held)
     turn.frame(path).fan = Fan(items=held, total=total, needed=needed_of(block.join, total))
-    if block.join_timeout is not None:
+    if block.join_timeout is not None and not is_gone_through(turn, path):
         turn.record.set_timer("join", path, turn.at + block.join_timeout)
     turn.later("fan", path)
 

@@ -58,8 +58,9 @@ def _put_tokens(turn: Turn, path: str, tokens: Tokens, child: str, node: str) ->
         if not turn.holds(path, edge.when, "when"):
             continue
         target = child_path(turn.state, path, edge.target)
-        data: dict[str, Json] = {"from": child, "to": target, "why": "always" if edge.when is True else edge.when}
-        turn.record.publish("edge.taken", child, data)
+        if child not in turn.recalled:
+            data: dict[str, Json] = {"from": child, "to": target, "why": "always" if edge.when is True else edge.when}
+            turn.record.publish("edge.taken", child, data)
         tokens.put(place, child)
 
 
@@ -122,7 +123,9 @@ def _skip_withered(turn: Turn, path: str, tokens: Tokens) -> None:
         if node in mesh.visits:
             continue
         place = child_path(turn.state, path, node)
-        step = turn.plan.nodes[node]
+        step, held = turn.plan.nodes[node], turn.state.steps.get(place)
+        if held is not None and held.status == "skipped":
+            continue  # recorded, and told then
         turn.state.steps[place] = StepRun(
             id=place, kind=step.kind, name=step.step.name, agent=step.agent, status="skipped"
         )

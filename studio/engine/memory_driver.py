@@ -11,12 +11,14 @@ from functools import partial
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.events import NewEvent
-from studio.contracts.runs import RunEnd
+from studio.contracts.runs import Resumption, RunEnd
 from studio.engine.memory_calls import Prompts, Replies
 from studio.engine.memory_clock import VirtualClock
 from studio.engine.memory_people import Nobody, People, awaited
 from studio.engine.memory_workflow import MemoryWorkflow, World
 from studio.engine.plan import compile_plan
+from studio.engine.progress import progress_of
+from studio.engine.recalls import resumed
 from studio.engine.state import (
     ApprovalDecided,
     EndRun,
@@ -26,7 +28,6 @@ from studio.engine.state import (
     RunFacts,
     RunState,
     SignalReceived,
-    progress_of,
 )
 
 
@@ -55,13 +56,18 @@ class MemoryDriver:
         prompts: Prompts,
         start: datetime,
         people: People | None = None,
+        resume: Resumption | None = None,
+        retry: int = 0,
     ) -> None:
-        """Without `people` nobody decides an approval, unless that is added."""
+        """Without `people` nobody decides an approval, unless that is added. With `resume` the run goes on where an
+        earlier one stopped: for the `retry`th time, or as a replay when that is 0.
+        """
         self._start = start
         self._clock = VirtualClock(start)
         self._world = World(self._clock, replies, prompts, people or Nobody())
         plan = compile_plan(definition.workflow, definition.agents)
-        self._run = MemoryWorkflow(self._world, definition, plan, RunState(run=facts, input=given), self._over)
+        state = resumed(RunState(run=facts, input=given), resume, retry)
+        self._run = MemoryWorkflow(self._world, definition, plan, state, self._over)
         self._end: RunEnd | None = None
 
     def add(self, request: Request) -> None:

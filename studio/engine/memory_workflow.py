@@ -19,12 +19,14 @@ from studio.engine.children import (
     child_succeeded,
     definition_of,
     full_path,
+    resumption_of,
     told,
 )
 from studio.engine.memory_calls import AgentCall, ModelReply, Prompts, Replies
 from studio.engine.memory_clock import Due, VirtualClock
 from studio.engine.memory_people import People, waits_for_signal
 from studio.engine.plan import Plan, compile_plan
+from studio.engine.recalls import resumed
 from studio.engine.scheduler import advance
 from studio.engine.state import (
     ApprovalDecided,
@@ -244,11 +246,12 @@ class MemoryWorkflow:
         plan = self._world.plans.get(command.workflow)
         if plan is None:
             plan = self._world.plans[command.workflow] = compile_plan(found.workflow, self._definition.agents)
+        new = RunState(run=self.state.run, input=command.input, attempts_before=command.attempts_before)
         child = MemoryWorkflow(
             self._world,
             definition_of(found, self._definition),
             plan,
-            RunState(run=self.state.run, input=command.input, attempts_before=command.attempts_before),
+            resumed(new, resumption_of(plan, command), self.state.retry),
             partial(self._child_ended, path),
             path=full_path(self._path, path),
             depth=self._depth + 1,

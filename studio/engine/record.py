@@ -39,7 +39,10 @@ class TurnRecord:
     """Works on a copy of the state, so that the one given stays as it was."""
 
     def __init__(self, state: RunState, at: datetime) -> None:
-        copied = {field: copy(getattr(state, field)) for field in _CHANGED}
+        copied: dict[str, Any] = {field: copy(getattr(state, field)) for field in _CHANGED}
+        if state.remembered is not None:
+            parts = {field: copy(getattr(state.remembered, field)) for field in ("ends", "blocks", "due")}
+            copied["remembered"] = state.remembered.model_copy(update=parts)
         self.state = state.model_copy(update=copied)
         self.commands: list[Command] = []
         self._at = at
@@ -94,6 +97,7 @@ class TurnRecord:
         started = step.started_at or self._at
         duration_ms = round((self._at - started).total_seconds() * 1000)
         changes: dict[str, Any] = {"status": status, "output": output, "error": error, "waiting": None}
+        changes |= {"handled": True} if handled else {}
         changes |= {"started_at": started, "ended_at": self._at, "duration_ms": duration_ms}
         closed = step.model_copy(update=changes)
         self.state.steps[path] = closed
@@ -124,7 +128,7 @@ class TurnRecord:
         }
         data |= {"output": output} if status == "succeeded" else {}
         data |= {"error": error.model_dump()} if error else {}
-        self.publish(f"run.{status}", None, data)  # pyright: ignore[reportArgumentType]
+        self.publish(f"run.{status}", None, data, self.state.retry + 1)  # pyright: ignore[reportArgumentType]
 
     def set_timer(self, kind: str, path: str, at: datetime) -> None:
         timer = f"{kind}:{path}"

@@ -93,10 +93,14 @@ def _asked(turn: Turn, event: Request) -> None:
 
 
 def _start(turn: Turn) -> None:
-    turn.record.publish("run.started", None, {"status": "running"})
+    retry = turn.state.retry
+    if retry:
+        turn.record.publish("run.retried", None, {"status": "running", "retry_count": retry}, retry + 1)
+    else:
+        turn.record.publish("run.started", None, {"status": "running"})
     turn.record.add_frame(ROOT, Frame(node=ROOT))
     turn.state.started_at = turn.at
-    limits = turn.plan.definition.limits
+    limits = turn.state.limits or turn.plan.definition.limits
     if limits is not None:
         pauses.keep_limits(turn, limits)
     try:
@@ -175,6 +179,8 @@ _PATTERNS = Patterns(
         "delegate": teams.delegate,
         "start": Turn.start,
         "stopped": Turn.stopped,
+        "join over": fans.join_timed_out,
+        "time over": waits.step_timed_out,
         "undo": ending.undo_next,
         "conclude": ending.conclude,
     },

@@ -11,9 +11,10 @@ from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
 from studio.contracts.interaction import Decision
-from studio.contracts.runs import RunError, RunProgress, RunStatus, RunUsage, StepRun
+from studio.contracts.runs import RunError, RunStatus, RunUsage, StepRun
 from studio.contracts.steps import AgentUse
 from studio.contracts.waits import Limits
+from studio.engine.remembered import Remembered
 
 
 class RunFacts(Wire):
@@ -183,11 +184,15 @@ class RunState(Wire):
     attempts_before: int = 0
     """Of a child workflow that its parent tries again: what its steps' attempts are counted on from."""
     started_at: Timestamp | None = None
+    retry: int = 0
+    """How often the run was retried before."""
+    remembered: Remembered | None = None
+    """Of a run that goes on where an earlier execution stopped."""
     paused: Pause | None = None
     pauses: int = 0
-    """How often it was paused so far."""
+    """How often it was paused so far; those of a retry begin at `recalls.PAUSES_A_RETRY` for each."""
     held: list[str] = []
-    """The paths of the steps that start, in this order, when the run is resumed."""
+    """The paths of the steps that start, in this order, when the run is resumed, or when there is no more to recall."""
     signals: dict[str, list[Json]] = {}
     """Payloads that no step waited for yet, by the signal's name."""
     phase: Literal["running", "undoing", "finally"] = "running"
@@ -329,6 +334,8 @@ class RunChild(Wire):
     """Of the steps inside, in earlier attempts."""
     steps: list[StepRun] = []
     """What an earlier execution of the child left, by paths in the child; empty when it begins at its beginning."""
+    inputs: dict[str, Json] = {}
+    """By step id or path in the child, what a step gets instead of what its definition says."""
 
 
 @dataclass(frozen=True)
@@ -374,23 +381,3 @@ class EndRun:
 
 Call = RunAgent | RunChild
 Command = Call | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
-
-
-def progress_of(state: RunState) -> RunProgress:
-    """The steps so far with the sums of what they used."""
-    return RunProgress(
-        status=_status(state),
-        steps=list(state.steps.values()),
-        usage=state.usage,
-        cost_usd=state.cost_usd,
-        limits=state.limits,
-        signals=state.signals,
-    )
-
-
-def _status(state: RunState) -> RunStatus:
-    """`waiting` when all that goes on waits for a moment, a signal or a person."""
-    if state.paused is not None:
-        return "paused"
-    leaves = [state.steps[path].status for path, frame in state.frames.items() if path and not frame.open]
-    return "waiting" if leaves and all(status == "waiting" for status in leaves) else "running"

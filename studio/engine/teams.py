@@ -117,8 +117,9 @@ def _decide(turn: Turn, path: str, child: str, team: Team) -> None:
         turn.fail(path, RunError(type="limit_exceeded", message=message))
         return
     team.queue = [_delegation(item) for item in delegate]
-    text = "; ".join(f"{item['worker']}: {as_text(item['task'])}" for item in team.queue)
-    turn.record.publish("thinking", child, {"text": f"Delegates {text}\n"})
+    if child not in turn.recalled:
+        text = "; ".join(f"{item['worker']}: {as_text(item['task'])}" for item in team.queue)
+        turn.record.publish("thinking", child, {"text": f"Delegates {text}\n"})
     turn.later("delegate", path)
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun, is_inside
 from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep, WorkflowStep
+from studio.engine import recalls
+from studio.engine.asking import agent_call, child_call
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, seen
-from studio.engine.state import CacheUse, CancelStep, CoreEvent, Frame, RunAgent, RunChild, RunState, Tick, Undo
+from studio.engine.state import CancelStep, CoreEvent, Frame, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
 
@@ -50,15 +52,22 @@ class Turn:
         self.record = TurnRecord(state, at)
         self.state = self.record.state
         self.patterns = patterns
+        self.recalled: set[str] = set()
+        """The steps that ended in this turn as they were recorded."""
         self._work: deque[tuple[str, str]] = deque(state.work)
         self._cost = 0
 
     def run(self, take: Callable[["Turn", CoreEvent], None], event: CoreEvent) -> None:
         take(self, event)
-        while self._work and not self.state.ended:
+        while not self.state.ended and (self._work or recalls.has_more(self.state)):
             if self._cost >= TURN_COST:
                 self.record.commands.append(Tick())
                 break
+            if not self._work:
+                self._cost += 1
+                if not recalls.go_on(self):
+                    break
+                continue
             action, path = self._work.popleft()
             frame = self.state.frames.get(path)
             if frame is not None and (not frame.stopping or action == "stopped"):
@@ -127,44 +136,59 @@ class Turn:
             run = run.model_copy(update=again | {"cost_usd": held.cost_usd})
         self.record.add_frame(path, Frame(node=node_id, parent=parent, scope=scope or {}, before=list(before)))
         self.frame(parent).open.append(path)
+        if recalls.takes(self, path):
+            return path
         self.state.steps[path] = run
         try:
             if not self.holds(path, node.step.when, "when"):
                 self.state.steps[path] = run.model_copy(update={"status": "skipped"})
-                self.record.publish("step.skipped", path, {"kind": node.kind, "when": node.step.when})
+                if held is None or held.status != "skipped":  # else it is recorded, and told then
+                    self.record.publish("step.skipped", path, {"kind": node.kind, "when": node.step.when})
                 self.leave(path)
                 return path
         except UnusableError as unusable:
             self.record.start_step(run, None)
             self.fail(path, unusable.error)
             return path
-        self.start(path)
+        if not recalls.holds_back(self, path):
+            self.start(path)
         return path
 
     def start(self, path: str) -> None:
         """Begin a step whose `when` holds, unless the run has used up what it may."""
-        run = self.state.steps[path]
+        recalls.starts_anew(self, path)
         if not self.patterns.may_start(self, path):
             return
         node = self.node(path)
         try:
             given = self._given(path, node)
         except UnusableError as unusable:
-            self.record.start_step(run, None)
+            self._open(path, node, None)
             self.fail(path, unusable.error)
             return
-        if node.body is not None and isinstance(node.step, GivenStep) and "input" in node.step.model_fields_set:
+        if node.body is not None and isinstance(node.step, GivenStep) and self._says_input(path, node.step):
             self.frame(path).given = [given]
-        self.record.start_step(run, given)
+        self._open(path, node, given)
+        self.begin(path, given)
+
+    def _open(self, path: str, node: PlanNode, given: Json) -> None:
+        if recalls.is_gone_through(self, path):
+            return
+        self.record.start_step(self.state.steps[path], given)
         if node.step.timeout is not None and node.kind != "agent":
             self.record.set_timer("timeout", path, self.at + node.step.timeout)
-        self.begin(path, given)
+
+    def _says_input(self, path: str, step: GivenStep) -> bool:
+        return "input" in step.model_fields_set or bool(recalls.given_input(self.state, path))
 
     def _given(self, path: str, node: PlanNode) -> Json:
         if "." in self.state.frames[path].node:
             return self.patterns.question(self, path).input
         if not isinstance(node.step, GivenStep):
             return None
+        repaired = recalls.given_input(self.state, path)
+        if repaired:
+            return repaired[0]
         if node.kind in BLOCK_KINDS and "input" not in node.step.model_fields_set:
             return None
         self._spend(node.step.input)
@@ -176,42 +200,15 @@ class Turn:
         try:
             match node.step:
                 case AgentStep():
-                    self.record.commands.append(self._call(path, node.step, node, given))
+                    self.record.commands.append(agent_call(self, path, node.step, node, given))
                 case WorkflowStep():
-                    inner = [run.attempt for run in self.state.steps.values() if is_inside(run.id, path)]
-                    before = max(inner, default=self.state.attempts_before)
-                    self.record.commands.append(
-                        RunChild(path=path, workflow=node.step.workflow, input=given, attempts_before=before)
-                    )
+                    self.record.commands.append(child_call(self, path, node.step, given))
                 case TransformStep():
                     self.succeed(path, self.evaluate(path, node.step.transform), checked=True)
                 case _:
                     self.patterns.begin(self, path, given)
         except UnusableError as unusable:
             self.fail(path, unusable.error)
-
-    def _call(self, path: str, step: AgentStep, node: PlanNode, given: Json) -> RunAgent:
-        before = self.state.steps[path].attempt - 1
-        if "." in self.state.frames[path].node:
-            return self.patterns.question(self, path).model_copy(update={"attempts_before": before})
-        return RunAgent(
-            path=path,
-            name=node.agent or step.id,
-            agent=step.agent,
-            input=given,
-            timeout=step.timeout,
-            retry=step.retry,
-            output_schema=step.output_schema,
-            cache=self._cache_of(path, step),
-            attempts_before=before,
-        )
-
-    def _cache_of(self, path: str, step: AgentStep) -> CacheUse | None:
-        """Raises `UnusableError`."""
-        if step.cache is None:
-            return None
-        key = [self.evaluate(path, step.cache.key)] if "key" in step.cache.model_fields_set else []
-        return CacheUse(ttl=step.cache.ttl, key=key)
 
     # Ends
 
@@ -236,6 +233,7 @@ class Turn:
             self.patterns.end(self, "failed", None, error)
             return
         frame = self.frame(path)
+        error = recalls.recorded_error(self, path, error)
         error = error if error.step_id else error.model_copy(update={"step_id": path})
         step = self.node(path).step
         if self._tries_again(path, frame, step, error):
@@ -261,7 +259,7 @@ class Turn:
             return False
         if frame.handling or frame.cancelled or frame.timed_out or error.type in PERMANENT:
             return False
-        if error.type in retry.non_retryable:
+        if error.type in retry.non_retryable or recalls.is_recalled(self, path):
             return False
         pause = min(retry.initial_interval * retry.backoff ** min(frame.attempt - 1, 64), retry.max_interval)
         self._clear(path, frame, keep=("timeout",))
@@ -282,9 +280,10 @@ class Turn:
             else undo
             for undo in self.state.undo
         ]
+        recalls.forget_inside(self, path)
         for inside in [found for found in self.state.steps if is_inside(found, path)]:
             run = self.state.steps[inside]
-            anew = {"status": "pending", "output": None, "error": None, "errors": None}
+            anew = {"status": "pending", "output": None, "error": None, "errors": None, "handled": False}
             self.state.steps[inside] = run.model_copy(update=anew)
         for counts in (self.state.rounds, self.state.visits):
             for inside in [found for found in counts if found == path or is_inside(found, path)]:
@@ -321,7 +320,8 @@ class Turn:
         if status == "succeeded" and self.node(path).step.compensate is not None and self.state.phase == "running":
             self.state.undo = [undo for undo in self.state.undo if undo.path != path]
             self.state.undo.append(Undo(path=path, node=frame.node, scope=local_names(self.state, path)))
-        self.record.end_step(path, status, output=output, error=error, handled=handled)
+        if not recalls.ends_as_then(self, path, status, output, error, handled=handled):
+            self.record.end_step(path, status, output=output, error=error, handled=handled)
         self.leave(path, uncaught=None if handled else error)
 
     def leave(self, path: str, *, uncaught: RunError | None = None) -> None:
@@ -341,6 +341,8 @@ class Turn:
         if frame.cancelled:
             return
         frame.cancelled = True
+        if recalls.stops(self, path):
+            return
         if self.is_call(path):
             if not frame.timed_out:
                 self.record.commands.append(CancelStep(path))

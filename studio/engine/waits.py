@@ -127,7 +127,7 @@ def fired(turn: Turn, timer: str) -> None:
         case "wait":
             _waited(turn, path)
         case _:
-            _step_timed_out(turn, path)
+            step_timed_out(turn, path)
 
 
 def _waited(turn: Turn, path: str) -> None:
@@ -141,7 +141,7 @@ def _waited(turn: Turn, path: str) -> None:
         turn.succeed(path, None)
 
 
-def _step_timed_out(turn: Turn, path: str) -> None:
+def step_timed_out(turn: Turn, path: str) -> None:
     frame = turn.frame(path)
     if frame.stopping or frame.cancelled:
         return
