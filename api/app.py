@@ -12,9 +12,12 @@ from api.codec.cors import CodecCors
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
-from api.runs import events, steering_endpoints
+from api.runs import events, rerun_endpoints, steering_endpoints
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
+from api.runs.launching import Launcher
+from api.runs.mending import Mender
+from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.steering import Steering
 from api.settings import ApiSettings
@@ -54,7 +57,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, steering_endpoints, events, codec):
+    for part in (documents, agents, workflows, runs, rerun_endpoints, steering_endpoints, events, codec):
         app.include_router(part.router)
     if settings.temporal_ui_url is not None:
         app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=settings.temporal_ui_url)
@@ -68,11 +71,15 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     stream = await stack.enter_async_context(EventStream(settings.redis_url))
     prompts = await stack.enter_async_context(PromptClient(settings.prompt_url))
     executions = Executions(temporal, settings.temporal_task_queue)
-    run_service = RunService(database, executions, stream, ui_root=settings.temporal_ui_root())
+    launcher, mender = Launcher(database, executions, stream), Mender(database, executions, stream)
+    run_service = RunService(database, executions, launcher, mender, ui_root=settings.temporal_ui_root())
+    reruns = Reruns(run_service, launcher, mender, database, executions, stream)
     steering = Steering(run_service, executions)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
-    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub, temporal.data_converter)
+    return Parts(
+        settings, database, executions, stream, prompts, run_service, reruns, steering, hub, temporal.data_converter
+    )
 
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:

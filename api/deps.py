@@ -10,6 +10,7 @@ from temporalio.converter import DataConverter
 
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
+from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.steering import Steering
 from api.settings import ApiSettings
@@ -31,6 +32,7 @@ class Parts:
     stream: EventStream
     prompts: PromptClient
     runs: RunService
+    reruns: Reruns
     steering: Steering
     events: EventHub
     converter: DataConverter

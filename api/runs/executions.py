@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from temporalio.client import (
     Client,
@@ -26,8 +26,11 @@ from studio.contracts.base import Json, Wire
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, ResolveRequest
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus, StepRun
+from studio.engine.progress import progress_of
+from studio.engine.state import RunState
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound, StudioError
 from studio.temporal import is_unavailable
+from workflows.carried import Carried
 from workflows.names import DECIDE, PROGRESS, RESOLVE
 
 CALL = timedelta(seconds=5)
@@ -71,6 +74,23 @@ class Begun:
 
     request: RunRequest
     definition: ResolvedDefinition
+    carried: Carried | None
+    """What the execution before it handed on, when the run continued as new."""
+
+    def progress(self) -> RunProgress:
+        """What had been done before it."""
+        if self.carried is not None:
+            return progress_of(RunState.model_validate(self.carried.state))
+        resume = self.request.resume
+        if resume is None:
+            return RunProgress()
+        return RunProgress(
+            steps=resume.steps,
+            usage=resume.usage,
+            cost_usd=resume.cost_usd,
+            limits=resume.limits,
+            signals=resume.signals,
+        )
 
 
 @contextmanager
@@ -145,16 +165,15 @@ class Executions:
                 history = handle.fetch_history_events(page_size=1, rpc_timeout=CALL)
                 first = await anext(history)
                 given = first.workflow_execution_started_event_attributes.input.payloads
-                request, definition = await self._client.data_converter.decode(
-                    given[:2], [RunRequest, ResolvedDefinition]
-                )
+                hints: list[Any] = [RunRequest, ResolvedDefinition, Carried | None]
+                request, definition, carried = await self._client.data_converter.decode(given, hints)
         except NotFound:
             return None
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return None
             raise
-        return Begun(request, definition)
+        return Begun(request, definition, carried)
 
     async def progress(self, run_id: str) -> RunProgress | None:
         """From the workflow itself and its child workflows; None when no worker answers in time."""
@@ -171,21 +190,12 @@ class Executions:
             return None  # a view: the row's own steps are shown instead
 
     async def _given(self, workflow_id: str) -> RunProgress | None:
-        """Of a workflow that ended before any worker took it up: what an earlier execution had done."""
+        """Of a workflow that ended before any worker took it up: what was done before."""
         try:
             begun = await self.begun(workflow_id, None)
         except (RPCError, DependencyUnavailable):
             return None
-        resume = begun.request.resume if begun is not None else None
-        if begun is None or resume is None:
-            return None if begun is None else RunProgress()
-        return RunProgress(
-            steps=resume.steps,
-            usage=resume.usage,
-            cost_usd=resume.cost_usd,
-            limits=resume.limits,
-            signals=resume.signals,
-        )
+        return None if begun is None else begun.progress()
 
     async def outcome(self, run_id: str) -> tuple[Json, RunError | None]:
         """Output and error of an execution that has ended. Who terminated it may have said why."""

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.runs.executions import Executions
+from api.runs.launching import Launcher
 from api.runs.mending import Mender
 from api.runs.starting import RunStarter, Trigger
 from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunProgress, StartRun
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import Conflict, DependencyUnavailable, NotFound
-from studio.store.event_stream import EventStream
 from studio.store.runs import RunFilter, get_run, list_replays, list_runs, to_run
 
 
 class RunService:
-    def __init__(self, database: Database, executions: Executions, stream: EventStream, *, ui_root: str | None) -> None:
+    def __init__(
+        self, database: Database, executions: Executions, launcher: Launcher, mender: Mender, *, ui_root: str | None
+    ) -> None:
         self._database = database
         self._executions = executions
-        self._starter = RunStarter(database, executions, stream)
-        self._mender = Mender(database, executions, stream)
+        self._starter = RunStarter(database, launcher)
+        self._mender = mender
         self._ui_root = ui_root
 
     async def start(
@@ -29,12 +31,20 @@ class RunService:
     ) -> tuple[Run, bool]:
         """The run, and whether it has ended."""
         run_id = await self._starter.start(kind, ref, project_id, body, trigger)
+        return await self.settled(run_id, wait_seconds)
+
+    async def settled(self, run_id: str, wait_seconds: float) -> tuple[Run, bool]:
+        """The run once it has ended, or after so long, and whether it has ended."""
         if wait_seconds > 0:
             await self._executions.wait(run_id, wait_seconds)
             run = await self.get(run_id)
         else:
-            run = to_run(await self._row(run_id), self._ui_root)
+            run = await self.read(run_id)
         return run, run.status in FINAL_STATUSES
+
+    async def read(self, run_id: str) -> Run:
+        """As its row says."""
+        return to_run(await self._row(run_id), self._ui_root)
 
     async def list_runs(self, chosen: RunFilter, *, limit: int, before: str | None) -> Sequence[Run]:
         async with self._database.read() as session:
@@ -80,7 +90,10 @@ class RunService:
 
     async def refreshed(self, run_id: str) -> Run:
         """The run brought in line with Temporal, without asking the worker for its steps."""
-        return to_run(await self._refreshed(await self._row(run_id)), self._ui_root)
+        return to_run(await self.refreshed_row(run_id), self._ui_root)
+
+    async def refreshed_row(self, run_id: str) -> RunRow:
+        return await self._refreshed(await self._row(run_id))
 
     async def _refreshed(self, row: RunRow) -> RunRow:
         if row.status in FINAL_STATUSES:

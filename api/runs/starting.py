@@ -1,41 +1,25 @@
-"""Starting a run: one row, one Temporal workflow of the same id, and at most one of both for an idempotency key.
+"""Starting a run of a stored definition."""
 
-The row is committed before Temporal is asked, so that a worker always finds it. What can then go wrong:
-
-- Temporal refuses: the row goes, nothing ran.
-- It is not known whether Temporal heard us. With a key the row stays queued: the client repeats the request and the
-  same run is started again, which changes nothing if it had started. Without one the row goes; should the workflow
-  have started after all, its first activity finds no row and ends it.
-- This process dies in between: the row stays queued, and `api.runs.mending` closes it when it is next read.
-"""
-
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import cast
 
-import orjson
-import structlog
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.service import get_definition
-from api.runs.executions import Executions, StartRefused
+from api.runs.launching import Launcher, claim_of, has_to_start
 from studio.contracts.base import utc_now
 from studio.contracts.definitions import ResolvedDefinition
-from studio.contracts.events import run_started
 from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
-from studio.contracts.runs import RunKind, RunRequest, StartRun
+from studio.contracts.runs import Resumption, RunKind, RunPriority, RunRequest, StartRun
 from studio.db.engine import Database
-from studio.db.tables import DefinitionRow, IdempotencyRow, RunRow
-from studio.errors import Conflict, DependencyUnavailable, invalid
+from studio.db.tables import DefinitionRow, RunRow
+from studio.errors import invalid
 from studio.json_schema import check_value
-from studio.store.event_stream import EventStream
 from studio.store.resolving import VersionGone, resolve, unknown_version
-from studio.store.runs import context_of, delete_queued_run, get_run, insert_run
+from studio.store.runs import context_of
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,91 +38,51 @@ class Trigger:
 
 
 class RunStarter:
-    def __init__(self, database: Database, executions: Executions, stream: EventStream) -> None:
+    def __init__(self, database: Database, launcher: Launcher) -> None:
         self._database = database
-        self._executions = executions
-        self._stream = stream
+        self._launcher = launcher
 
     async def start(self, kind: RunKind, ref: str, project_id: str, body: StartRun, trigger: Trigger) -> str:
         """Returns the run's id; the run is with Temporal then."""
         async with self._database.read() as session:
             definition = await get_definition(session, kind, ref, project_id)
-            row = await self._of_key(session, definition, body, trigger)
+            claim = claim_of(definition.id, trigger.idempotency_key, body)
+            row = await self._launcher.claimed(session, claim)
             known = row is not None
             row = row or _new_row(kind, definition, body, trigger)
-            is_new = row.status == "queued" and row.retry_count == 0
-            resolved = await _resolve(session, row, body) if is_new else None
+            resolved = await _resolve(session, row, body) if has_to_start(row) else None
         if resolved is None:
             return row.id
         if not known:
-            errors = check_value(row.input, resolved.workflow.input_schema or {}, ["body", "input"])
-            if errors:
-                raise invalid(errors)
-            if not await self._insert(row, definition, body, trigger):
+            check_input(row.input, resolved)
+            if not await self._launcher.insert(row, claim):
                 return await self.start(kind, ref, project_id, body, trigger)  # the same key came at the same time
-        await self._execute(row, resolved, body, trigger)
+        request = first_request(row, trigger, priority=body.priority)
+        await self._launcher.execute(row, request, resolved, claim)
         return row.id
 
-    async def _of_key(
-        self, session: AsyncSession, definition: DefinitionRow, body: StartRun, trigger: Trigger
-    ) -> RunRow | None:
-        key = trigger.idempotency_key
-        if key is None:
-            return None
-        used = await session.get(IdempotencyRow, (definition.id, key))
-        if used is None:
-            return None
-        if used.body_hash != _hash(body):
-            raise Conflict(f"The Idempotency-Key {key!r} was used with another body; it started {used.run_id}.")
-        row = await get_run(session, used.run_id)
-        if row is None:
-            raise Conflict(f"The Idempotency-Key {key!r} started {used.run_id}, which is gone. Use a new key.")
-        return row
 
-    async def _insert(self, row: RunRow, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> bool:
-        """False when the key was taken meanwhile."""
-        try:
-            async with self._database.write() as session:
-                if trigger.idempotency_key is not None:
-                    session.add(
-                        IdempotencyRow(
-                            scope=definition.id,
-                            key=trigger.idempotency_key,
-                            body_hash=_hash(body),
-                            run_id=row.id,
-                            created_at=row.created_at,
-                        )
-                    )
-                    await session.flush()
-                await insert_run(session, row)
-        except IntegrityError:
-            return False
-        return True
+def check_input(given: object, resolved: ResolvedDefinition) -> None:
+    """Raises `InvalidInput` with each place that does not fit."""
+    errors = check_value(given, resolved.workflow.input_schema or {}, ["body", "input"])
+    if errors:
+        raise invalid(errors)
 
-    async def _execute(self, row: RunRow, resolved: ResolvedDefinition, body: StartRun, trigger: Trigger) -> None:
-        # Calls that begin together tell of themselves in any order: what comes first is told before there is any. The
-        # worker's own event is the same one, and changes nothing.
-        await self._stream.publish(row.id, [run_started(utc_now())])
-        try:
-            await self._executions.start(_request(row, body, trigger), resolved, row.pattern)
-        except StartRefused as error:
-            _log.exception("runs.start_refused", run_id=row.id)
-            if not await self._forget(row, trigger):
-                return  # a worker has it: an earlier attempt started it
-            raise DependencyUnavailable("temporal", "Temporal refused to start the run; see the API's log.") from error
-        except DependencyUnavailable:
-            if trigger.idempotency_key is None and not await self._forget(row, trigger):
-                return  # a worker has it: it did start
-            raise
 
-    async def _forget(self, row: RunRow, trigger: Trigger) -> bool:
-        async with self._database.write() as session:
-            removed = await delete_queued_run(session, row.id)
-            if removed and trigger.idempotency_key is not None:
-                used = await session.get(IdempotencyRow, (row.definition_id, trigger.idempotency_key))
-                if used is not None:
-                    await session.delete(used)
-        return removed
+def first_request(
+    row: RunRow, trigger: Trigger, *, priority: RunPriority, resume: Resumption | None = None
+) -> RunRequest:
+    """From the row, but for the caller's span and the priority: a repeated start asks for the same thing."""
+    trace_id, parent = trigger.trace()
+    return RunRequest(
+        context=context_of(row),
+        root_span_id=derived_span_id(row.id),
+        parent_span_id=parent if trace_id == row.trace_id else None,
+        input=row.input,
+        metadata=row.run_metadata,
+        priority=priority,
+        resume=resume,
+    )
 
 
 def _new_row(kind: RunKind, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> RunRow:
@@ -168,21 +112,3 @@ async def _resolve(session: AsyncSession, row: RunRow, body: StartRun) -> Resolv
         return await resolve(session, kind, row.definition_id, row.definition_version)
     except VersionGone:
         raise invalid([unknown_version(kind, row.definition_name, body.version or row.definition_version)]) from None
-
-
-def _request(row: RunRow, body: StartRun, trigger: Trigger) -> RunRequest:
-    """From the row, but for the caller's span and the priority: a repeated start asks for the same thing."""
-    trace_id, parent = trigger.trace()
-    return RunRequest(
-        context=context_of(row),
-        root_span_id=derived_span_id(row.id),
-        parent_span_id=parent if trace_id == row.trace_id else None,
-        input=row.input,
-        metadata=row.run_metadata,
-        priority=body.priority,
-    )
-
-
-def _hash(body: StartRun) -> str:
-    document = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(document).hexdigest()

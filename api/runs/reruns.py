@@ -1,0 +1,294 @@
+"""Runs that begin once more: a retry goes on under its own id, a replay is a new run.
+
+The row of a retried run is queued again before Temporal is asked, guarded by its status and `retry_count`, so that of
+two retries one begins. When Temporal does not take it, the row gets its end back. Should this process die in between,
+`api.runs.mending` does that: the newest execution says which retry it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn, cast
+
+import structlog
+
+from api.runs.executions import Execution, Executions, StartRefused
+from api.runs.launching import Launcher, claim_of, has_to_start
+from api.runs.mending import Mender
+from api.runs.service import RunService
+from api.runs.starting import Trigger, check_input, first_request
+from studio.contracts.base import Json, utc_now
+from studio.contracts.definitions import ResolvedDefinition
+from studio.contracts.events import run_retried
+from studio.contracts.ids import IdPrefix, derived_span_id, new_id
+from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun, StepAgain
+from studio.contracts.runs import (
+    DEFAULT_PRIORITY,
+    FINAL_STATUSES,
+    Resumption,
+    Run,
+    RunEnd,
+    RunError,
+    RunKind,
+    RunPriority,
+    RunProgress,
+    RunRequest,
+    RunStatus,
+    StepRun,
+)
+from studio.contracts.waits import Limits
+from studio.db.engine import Database
+from studio.db.tables import RunRow
+from studio.engine.plan import compile_plan
+from studio.engine.reruns import Rerun, plan_rerun
+from studio.engine.step_names import UnknownStep
+from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput
+from studio.store.event_stream import EventStream
+from studio.store.resolving import VersionGone, resolve
+from studio.store.runs import context_of, put_back_run, requeue_run, run_progress
+
+RETRIED: frozenset[RunStatus] = frozenset({"failed", "cancelled", "terminated", "timed_out"})
+CLOSING_SECONDS = 5.0
+"""A run's end is told a moment before its workflow closes."""
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A run that has ended, as far as it is known."""
+
+    row: RunRow
+    execution: Execution | None
+    """None when Temporal no longer has it."""
+    definition: ResolvedDefinition
+    """Exactly as the run had it; where Temporal no longer has that, as it resolves now."""
+    parent_span_id: str | None = None
+    priority: RunPriority = DEFAULT_PRIORITY
+
+
+class Reruns:
+    def __init__(
+        self,
+        runs: RunService,
+        launcher: Launcher,
+        mender: Mender,
+        database: Database,
+        executions: Executions,
+        stream: EventStream,
+    ) -> None:
+        self._runs = runs
+        self._launcher = launcher
+        self._mender = mender
+        self._database = database
+        self._executions = executions
+        self._stream = stream
+
+    async def retry(self, run_id: str, body: RetryRun) -> Run | RetryPlan:
+        """The run, queued once more; or with `plan_only` what would run again."""
+        run = await self._recorded(await self._runs.refreshed_row(run_id), RETRIED)
+        progress = await self._progress(run)
+        rerun = _planned(run, progress, body.from_step, inputs=body.inputs)
+        if body.plan_only:
+            return _as_plan(rerun, progress.steps)
+        await self._await_close(run)
+        resumption = Resumption(
+            steps=rerun.steps,
+            kept=rerun.kept,
+            inputs=body.inputs,
+            usage=progress.usage,
+            cost_usd=progress.cost_usd,
+            limits=_merged(progress.limits, body.limits),
+            signals=progress.signals,
+        )
+        await self._begin_again(run, resumption)
+        return await self._runs.read(run_id)
+
+    async def replay(self, run_id: str, body: ReplayRun, trigger: Trigger, *, wait_seconds: float) -> tuple[Run, bool]:
+        """The new run, and whether it has ended."""
+        claim = claim_of(run_id, trigger.idempotency_key, body)
+        async with self._database.read() as session:
+            known = await self._launcher.claimed(session, claim)
+        if known is None or has_to_start(known):
+            run = await self._recorded(await self._runs.refreshed_row(run_id), FINAL_STATUSES)
+            row = known or _replay_row(run.row, body, trigger)
+            resumption = await self._replayed(run, body)
+            if known is None:
+                check_input(row.input, run.definition)
+                if not await self._launcher.insert(row, claim):  # the same key came at the same time
+                    return await self.replay(run_id, body, trigger, wait_seconds=wait_seconds)
+            request = first_request(row, trigger, priority=run.priority, resume=resumption)
+            await self._launcher.execute(row, request, run.definition, claim)
+            known = row
+        return await self._runs.settled(known.id, wait_seconds)
+
+    async def _recorded(self, row: RunRow, statuses: frozenset[RunStatus]) -> _Recorded:
+        """Raises `Conflict` when the run's status is another one."""
+        if row.status not in statuses:
+            raise _not_now(row, statuses)
+        execution = await self._executions.find(row.id)
+        begun = None if execution is None else await self._executions.begun(row.id, execution.run_id)
+        if begun is not None:
+            request = begun.request
+            return _Recorded(row, execution, begun.definition, request.parent_span_id, request.priority)
+        async with self._database.read() as session:
+            try:
+                definition = await resolve(
+                    session, cast("RunKind", row.kind), row.definition_id, row.definition_version
+                )
+            except VersionGone:
+                name = f"version {row.definition_version} of the {row.kind} {row.definition_name!r}"
+                raise Conflict(f"The run {row.id!r} cannot begin again: {name} is gone.") from None
+        return _Recorded(row, execution, definition)
+
+    async def _progress(self, run: _Recorded) -> RunProgress:
+        """What its steps did. Raises when nobody can say: what was paid for must not be paid again."""
+        row = await self._mender.complete(run.row)
+        progress = run_progress(row)
+        if progress is not None and (progress.steps or run.execution is not None or row.replay_of is None):
+            return progress
+        if progress is not None:
+            raise Conflict(f"The run {row.id!r} was never started. Replay {row.replay_of!r} again.")
+        if run.execution is None:
+            message = (
+                f"What the run {row.id!r} had done is not known any more, and would be paid again. Start a new run."
+            )
+            raise Conflict(message)
+        message = "No worker says what the run had done, which must not be paid again. Start a worker, then try again."
+        raise DependencyUnavailable("worker", message)
+
+    async def _replayed(self, run: _Recorded, body: ReplayRun) -> Resumption | None:
+        """What a replay takes over; None for nothing."""
+        has_input = "input" in body.model_fields_set
+        if body.from_step is None and not body.overrides:
+            return None
+        keeps_nothing = has_input and body.from_step is None
+        progress = RunProgress() if keeps_nothing else await self._progress(run)
+        rerun = _planned(run, progress, body.from_step, overrides=body.overrides)
+        return Resumption(steps=rerun.steps, kept=rerun.kept)
+
+    async def _await_close(self, run: _Recorded) -> None:
+        if run.execution is None or run.execution.end is not None:
+            return
+        if not await self._executions.wait(run.row.id, CLOSING_SECONDS):
+            message = f"The run {run.row.id!r} is still being closed. Try again shortly."
+            raise DependencyUnavailable("temporal", message)
+
+    async def _begin_again(self, run: _Recorded, resumption: Resumption) -> None:
+        row, at = run.row, utc_now()
+        retry = row.retry_count + 1
+        async with self._database.write() as session:
+            if not await requeue_run(session, row, at):
+                raise Conflict(f"The run {row.id!r} is being retried already.")
+        # A reader that comes after the answer must not take the end before for the run's.
+        await self._stream.publish(row.id, [run_retried(at, retry)])
+        request = RunRequest(
+            context=context_of(row).model_copy(update={"retry": retry}),
+            root_span_id=derived_span_id(row.id),
+            parent_span_id=run.parent_span_id,
+            input=row.input,
+            metadata=row.run_metadata,
+            priority=run.priority,
+            resume=resumption,
+        )
+        try:
+            await self._executions.start(request, run.definition, row.pattern)
+        except StartRefused as error:
+            _log.exception("runs.retry_refused", run_id=row.id)
+            if await self._put_back(row, retry):
+                raise DependencyUnavailable(
+                    "temporal", "Temporal refused to retry the run; see the API's log."
+                ) from error
+        except DependencyUnavailable:
+            if await self._put_back(row, retry):
+                raise
+
+    async def _put_back(self, row: RunRow, retry: int) -> bool:
+        """False when a worker has taken the retry up: it did begin."""
+        end = RunEnd(
+            status=cast("RunStatus", row.status),
+            output=row.output,
+            error=None if row.error is None else RunError.model_validate(row.error),
+            progress=RunProgress(),
+            started_at=row.started_at or row.created_at,
+            ended_at=row.ended_at or utc_now(),
+        )
+        async with self._database.write() as session:
+            is_back = await put_back_run(session, row.id, end, retry=retry)
+        if is_back:
+            await self._mender.tell_end(row.id)
+        return is_back
+
+
+def _not_now(row: RunRow, statuses: frozenset[RunStatus]) -> Conflict:
+    if row.status not in FINAL_STATUSES:
+        advice = "Wait for its end, or cancel it."
+    else:
+        advice = "Only a failed, cancelled, terminated or timed-out run can be retried; a replay is a new run of it."
+    return Conflict(f"The run {row.id!r} is {row.status}. {advice}", extra={"run_status": row.status})
+
+
+def _planned(
+    run: _Recorded,
+    progress: RunProgress,
+    from_step: str | None,
+    *,
+    inputs: Mapping[str, Json] | None = None,
+    overrides: Mapping[str, Json] | None = None,
+) -> Rerun:
+    """Raises `InvalidInput` for what names no step."""
+    try:
+        return plan_rerun(
+            compile_plan(run.definition.workflow, run.definition.agents),
+            progress.steps,
+            status=cast("RunStatus", run.row.status),
+            from_step=from_step,
+            inputs=inputs,
+            overrides=overrides,
+            replay=overrides is not None,
+        )
+    except UnknownStep as error:
+        _refuse(error, from_step, inputs or {})
+
+
+def _refuse(error: UnknownStep, from_step: str | None, inputs: Mapping[str, Json]) -> NoReturn:
+    field = "from_step" if error.name == from_step else "inputs" if error.name in inputs else "overrides"
+    place: list[str | int] = ["body", field] if field == "from_step" else ["body", field, error.name]
+    raise InvalidInput(str(error), errors=[FieldError(loc=place, msg=str(error), type="unknown_step")]) from error
+
+
+def _as_plan(rerun: Rerun, steps: list[StepRun]) -> RetryPlan:
+    recorded = {step.id: step for step in steps}
+    again = [
+        StepAgain(step_id=path, kind=recorded[path].kind, status=recorded[path].status, why=why)
+        for path, why in rerun.again.items()
+    ]
+    return RetryPlan(again=again, kept=rerun.kept)
+
+
+def _merged(now: Limits | None, changes: Limits | None) -> Limits | None:
+    if changes is None:
+        return now
+    return Limits.model_validate(
+        ({} if now is None else now.model_dump(exclude_unset=True)) | changes.model_dump(exclude_unset=True)
+    )
+
+
+def _replay_row(origin: RunRow, body: ReplayRun, trigger: Trigger) -> RunRow:
+    trace_id, _ = trigger.trace()
+    return RunRow(
+        id=new_id(IdPrefix.RUN),
+        kind=origin.kind,
+        project_id=origin.project_id,
+        definition_id=origin.definition_id,
+        definition_name=origin.definition_name,
+        definition_version=origin.definition_version,
+        pattern=origin.pattern,
+        status="queued",
+        input=body.input if "input" in body.model_fields_set else origin.input,
+        session_id=body.session_id or origin.session_id,
+        user_id=body.user_id or origin.user_id,
+        run_metadata=dict(origin.run_metadata if body.metadata is None else body.metadata),
+        trace_id=trace_id,
+        retry_count=0,
+        replay_of=origin.id,
+        created_at=utc_now(),
+    )
