@@ -15,6 +15,10 @@ from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.service import RunService
 from api.runs.steering import Steering
+from api.schedules import endpoints as schedules
+from api.schedules.reconciling import Reconciler
+from api.schedules.service import Schedules
+from api.schedules.temporal import TemporalSchedules
 from api.settings import ApiSettings
 from api.workflows import endpoints as workflows
 from studio.clients.prompts import PromptClient
@@ -49,7 +53,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, steering_endpoints, events):
+    for part in (documents, agents, workflows, schedules, runs, steering_endpoints, events):
         app.include_router(part.router)
     return app
 
@@ -65,7 +69,9 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     steering = Steering(run_service, executions)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
-    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub)
+    kept = Schedules(database, TemporalSchedules(temporal, settings.temporal_task_queue))
+    stack.push_async_callback(Reconciler(database, kept).close)
+    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub, kept)
 
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:

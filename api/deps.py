@@ -11,6 +11,7 @@ from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.service import RunService
 from api.runs.steering import Steering
+from api.schedules.service import Schedules
 from api.settings import ApiSettings
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import NAME_PATTERN
@@ -32,6 +33,7 @@ class Parts:
     runs: RunService
     steering: Steering
     events: EventHub
+    schedules: Schedules
 
 
 def get_parts(request: Request) -> Parts:

@@ -1,19 +1,12 @@
 """The Temporal client of the API, the worker and the CLI."""
 
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from studio.codec import data_converter
 from studio.db.engine import Database
 from studio.settings import TemporalSettings
 from studio.store.blobs import BlobStore
-
-PROJECT = SearchAttributeKey.for_keyword("StudioProject")
-WORKFLOW = SearchAttributeKey.for_keyword("StudioWorkflow")
-SESSION = SearchAttributeKey.for_keyword("StudioSession")
-PATTERN = SearchAttributeKey.for_keyword("StudioPattern")
-SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
 
 _UNAVAILABLE = {
     RPCStatusCode.UNAVAILABLE,
@@ -51,5 +44,6 @@ def _tls(settings: TemporalSettings) -> bool | TLSConfig:
 def is_unavailable(error: BaseException) -> bool:
     """Whether Temporal could not be reached or did not answer in time (as opposed to refusing)."""
     if isinstance(error, RPCError):
-        return error.status in _UNAVAILABLE
+        # A connection that is cut while a call is under way has no status of its own.
+        return error.status in _UNAVAILABLE or error.message == "transport error"
     return isinstance(error, RuntimeError | ConnectionError) and "onnect" in str(error)

@@ -12,11 +12,6 @@ DECIDE = "decide_approval"
 """An update from `DecideRequest` to `ApprovalOutcome`."""
 
 
-def workflow_type(pattern: str | None) -> str:
-    """`GraphWorkflow`; a run of one agent alone has no pattern."""
-    return f"{(pattern or 'agent').title()}Workflow"
-
-
 def child_workflow_id(run_id: str, path: str) -> str:
     """Of the child workflow that carries out the step at `path` of the run."""
     return f"{run_id}/{path}"

@@ -106,6 +106,8 @@ async def list_runs(
     status: Annotated[list[RunStatus] | None, Query(description="Any of these")] = None,
     session_id: Annotated[str | None, Query(max_length=256)] = None,
     user_id: Annotated[str | None, Query(max_length=256)] = None,
+    schedule: Annotated[str | None, Query(max_length=64, description="Name or id of what started it")] = None,
+    batch: Annotated[str | None, Query(max_length=64, description="Id of the batch that it is part of")] = None,
     created_after: Annotated[Timestamp | None, Query()] = None,
     created_before: Annotated[Timestamp | None, Query()] = None,
 ) -> Page[Run]:
@@ -120,6 +122,8 @@ async def list_runs(
         created_after=created_after,
         created_before=created_before,
         metadata=_metadata(request),
+        schedule=schedule,
+        batch=batch,
     )
     before = None if cursor is None else str(decode_cursor(cursor, 1)[0])
     runs = await parts.runs.list_runs(chosen, limit=limit + 1, before=before)

@@ -15,12 +15,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -28,11 +23,11 @@ from api.runs.progress import whole_progress
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest
-from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
 from studio.errors import Conflict, DependencyUnavailable, NotFound
-from studio.temporal import PATTERN, PROJECT, SESSION, WORKFLOW, is_unavailable
-from workflows.names import DECIDE, PROGRESS, workflow_type
+from studio.executions import start_options, workflow_type
+from studio.temporal import is_unavailable
+from workflows.names import DECIDE, PROGRESS
 
 CALL = timedelta(seconds=5)
 """Starting, asking and cancelling take milliseconds when Temporal is well."""
@@ -85,9 +80,6 @@ class Executions:
         whether the run started.
         """
         context = request.context
-        named = {PROJECT: context.project_id, WORKFLOW: context.workflow_name, PATTERN: pattern or "agent"}
-        if context.session_id is not None:
-            named[SESSION] = context.session_id
         try:
             with temporal_faults():
                 await self._client.start_workflow(
@@ -97,11 +89,8 @@ class Executions:
                     task_queue=self._task_queue,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    search_attributes=TypedSearchAttributes(
-                        [SearchAttributePair(key, value) for key, value in named.items()]
-                    ),
-                    static_summary=PlainText(context.workflow_name),
                     rpc_timeout=CALL,
+                    **start_options(context, pattern),
                 )
         except WorkflowAlreadyStartedError:
             return  # an earlier attempt started it, and it has ended since

@@ -9,12 +9,10 @@ The row is committed before Temporal is asked, so that a worker always finds it.
 - This process dies in between: the row stays queued, and `api.runs.mending` closes it when it is next read.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import cast
 
-import orjson
 import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,15 +22,17 @@ from api.runs.executions import Executions, StartRefused
 from studio.contracts.base import utc_now
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.events import run_started
-from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
+from studio.contracts.ids import new_trace_id
 from studio.contracts.runs import RunKind, RunRequest, StartRun
 from studio.db.engine import Database
-from studio.db.tables import DefinitionRow, IdempotencyRow, RunRow
+from studio.db.tables import DefinitionRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable, invalid
 from studio.json_schema import check_value
 from studio.store.event_stream import EventStream
+from studio.store.idempotency import body_hash, find_started, forget_key, keep_key
+from studio.store.new_runs import new_run, request_of
 from studio.store.resolving import VersionGone, resolve, unknown_version
-from studio.store.runs import context_of, delete_queued_run, get_run, insert_run
+from studio.store.runs import delete_queued_run, get_run, insert_run
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")
 _log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ class RunStarter:
             definition = await get_definition(session, kind, ref, project_id)
             row = await self._of_key(session, definition, body, trigger)
             known = row is not None
-            row = row or _new_row(kind, definition, body, trigger)
+            row = row or new_run(kind, definition, body, trigger.trace()[0])
             resolved = await _resolve(session, row, body) if row.status == "queued" else None
         if resolved is None:
             return row.id
@@ -84,31 +84,21 @@ class RunStarter:
         key = trigger.idempotency_key
         if key is None:
             return None
-        used = await session.get(IdempotencyRow, (definition.id, key))
-        if used is None:
+        started = await find_started(session, definition.id, key, body_hash(body))
+        if started is None:
             return None
-        if used.body_hash != _hash(body):
-            raise Conflict(f"The Idempotency-Key {key!r} was used with another body; it started {used.run_id}.")
-        row = await get_run(session, used.run_id)
+        row = await get_run(session, started)
         if row is None:
-            raise Conflict(f"The Idempotency-Key {key!r} started {used.run_id}, which is gone. Use a new key.")
+            raise Conflict(f"The Idempotency-Key {key!r} started {started}, which is gone. Use a new key.")
         return row
 
     async def _insert(self, row: RunRow, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> bool:
         """False when the key was taken meanwhile."""
         try:
             async with self._database.write() as session:
-                if trigger.idempotency_key is not None:
-                    session.add(
-                        IdempotencyRow(
-                            scope=definition.id,
-                            key=trigger.idempotency_key,
-                            body_hash=_hash(body),
-                            run_id=row.id,
-                            created_at=row.created_at,
-                        )
-                    )
-                    await session.flush()
+                key = trigger.idempotency_key
+                if key is not None:
+                    await keep_key(session, definition.id, key, body_hash(body), row.id, row.created_at)
                 await insert_run(session, row)
         except IntegrityError:
             return False
@@ -134,30 +124,8 @@ class RunStarter:
         async with self._database.write() as session:
             removed = await delete_queued_run(session, row.id)
             if removed and trigger.idempotency_key is not None:
-                used = await session.get(IdempotencyRow, (row.definition_id, trigger.idempotency_key))
-                if used is not None:
-                    await session.delete(used)
+                await forget_key(session, row.definition_id, trigger.idempotency_key)
         return removed
-
-
-def _new_row(kind: RunKind, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> RunRow:
-    trace_id, _ = trigger.trace()
-    return RunRow(
-        id=new_id(IdPrefix.RUN),
-        kind=kind,
-        project_id=definition.project_id,
-        definition_id=definition.id,
-        definition_name=definition.name,
-        definition_version=body.version or definition.version,
-        pattern=definition.document["pattern"] if kind == "workflow" else None,
-        status="queued",
-        input=body.input,
-        session_id=body.session_id,
-        user_id=body.user_id,
-        run_metadata=dict(body.metadata),
-        trace_id=trace_id,
-        created_at=utc_now(),
-    )
 
 
 async def _resolve(session: AsyncSession, row: RunRow, body: StartRun) -> ResolvedDefinition:
@@ -171,15 +139,4 @@ async def _resolve(session: AsyncSession, row: RunRow, body: StartRun) -> Resolv
 def _request(row: RunRow, trigger: Trigger) -> RunRequest:
     """From the row alone, but for the caller's span: a repeated start asks for the same thing."""
     trace_id, parent = trigger.trace()
-    return RunRequest(
-        context=context_of(row),
-        root_span_id=derived_span_id(row.id),
-        parent_span_id=parent if trace_id == row.trace_id else None,
-        input=row.input,
-        metadata=row.run_metadata,
-    )
-
-
-def _hash(body: StartRun) -> str:
-    document = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(document).hexdigest()
+    return request_of(row, parent_span_id=parent if trace_id == row.trace_id else None)

@@ -138,6 +138,10 @@ class Run(Wire):
     metadata: dict[str, str] = {}
     retry_count: int = 0
     replay_of: str | None = None
+    schedule_id: str | None = None
+    """The schedule that started it."""
+    batch_id: str | None = None
+    """The batch that it is part of."""
     trace_id: TraceId
     created_at: Timestamp
     started_at: Timestamp | None = None

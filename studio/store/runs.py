@@ -22,7 +22,7 @@ from studio.contracts.runs import (
     TemporalRef,
 )
 from studio.db.engine import WriteSession
-from studio.db.tables import RunRow
+from studio.db.tables import DefinitionRow, RunRow
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class RunFilter:
     created_before: datetime | None = None
     """Exclusive."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    schedule: str | None = None
+    """Name or id of the schedule that started it."""
+    batch: str | None = None
+    """Id of the batch that it is part of."""
 
 
 async def insert_run(session: WriteSession, row: RunRow) -> None:
@@ -87,6 +91,11 @@ def _filtered(query: Select[RunRow], chosen: RunFilter) -> Select[RunRow]:
         query = _of_definition(query, "workflow", chosen.workflow)
     if chosen.agent is not None:
         query = _of_definition(query, "agent", chosen.agent)
+    if chosen.schedule is not None:
+        named = select(DefinitionRow.id).where(DefinitionRow.kind == "schedule", DefinitionRow.name == chosen.schedule)
+        query = query.where(or_(RunRow.schedule_id == chosen.schedule, RunRow.schedule_id.in_(named)))
+    if chosen.batch is not None:
+        query = query.where(RunRow.batch_id == chosen.batch)
     if chosen.statuses:
         query = query.where(RunRow.status.in_(chosen.statuses))
     if chosen.created_after is not None:
@@ -185,6 +194,8 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
         metadata=row.run_metadata,
         retry_count=row.retry_count,
         replay_of=row.replay_of,
+        schedule_id=row.schedule_id,
+        batch_id=row.batch_id,
         trace_id=row.trace_id,
         created_at=row.created_at,
         started_at=row.started_at,

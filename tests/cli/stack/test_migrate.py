@@ -7,7 +7,7 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
 from cli.stack import parts
-from studio.temporal import SEARCH_ATTRIBUTES
+from studio.executions import SEARCH_ATTRIBUTES
 from tests.support.ports import free_port
 from tests.support.servers import running
 from tests.support.stack import StudioCommand
