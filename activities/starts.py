@@ -11,11 +11,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.failures import as_application_error
+from activities.heartbeat import heartbeating
 from studio.contracts.activities import FailureDetails
 from studio.contracts.base import utc_now
 from studio.contracts.events import run_started
 from studio.contracts.runs import RunEnd, RunError, RunProgress
-from studio.contracts.starts import PreparedRun, PrepareRunRequest, StartBatchRequest
+from studio.contracts.starts import BatchStarted, PreparedRun, PrepareRunRequest, StartBatchRequest
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import DependencyUnavailable
@@ -61,17 +62,16 @@ class StartActivities:
     async def start_batch(self, request: StartBatchRequest) -> None:
         """Start the runs that are still queued, a page at a time; each only once, however often it is asked for."""
         told = activity.info().heartbeat_details
-        after: str = told[0] if told else ""
+        done = BatchStarted.model_validate(told[0]) if told else BatchStarted()
         try:
-            while True:
-                async with self._database.read() as session:
-                    rows = await queued_runs(session, request.batch_id, after=after, limit=PAGE)
-                if not rows:
-                    return
-                started = [self._start(activity.client(), row, request) for row in rows]
-                await _all(started)
-                after = rows[-1].id
-                activity.heartbeat(after)
+            async with heartbeating(lambda: done):
+                while True:
+                    async with self._database.read() as session:
+                        rows = await queued_runs(session, request.batch_id, after=done.after, limit=PAGE)
+                    if not rows:
+                        return
+                    await _all([self._start(activity.client(), row, request) for row in rows])
+                    done = BatchStarted(after=rows[-1].id)
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
 

@@ -7,6 +7,9 @@ from fastapi import FastAPI
 
 from api.agents import endpoints as agents
 from api.apply import endpoints as documents
+from api.batches import endpoints as batches
+from api.batches.executions import BatchExecutions
+from api.batches.service import BatchService
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
@@ -53,7 +56,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, schedules, runs, steering_endpoints, events):
+    for part in (documents, agents, workflows, schedules, runs, steering_endpoints, events, batches):
         app.include_router(part.router)
     return app
 
@@ -71,7 +74,9 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     stack.push_async_callback(hub.close)
     kept = Schedules(database, TemporalSchedules(temporal, settings.temporal_task_queue))
     stack.push_async_callback(Reconciler(database, kept).close)
-    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub, kept)
+    starter = BatchExecutions(temporal, settings.temporal_task_queue, executions)
+    batched = BatchService(database, starter, run_service, stream)
+    return Parts(settings, database, executions, stream, prompts, run_service, steering, hub, kept, batched)
 
 
 def _checks(app: FastAPI) -> Mapping[str, Check]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
 
+from api.batches.service import BatchService
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.service import RunService
@@ -34,6 +35,7 @@ class Parts:
     steering: Steering
     events: EventHub
     schedules: Schedules
+    batches: BatchService
 
 
 def get_parts(request: Request) -> Parts:

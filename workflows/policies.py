@@ -29,8 +29,8 @@ PREPARE_RUN = CallPolicy(start_to_close=timedelta(seconds=30))
 START_BATCH = CallPolicy(
     # A thousand starts take seconds; what an attempt did not get to while Temporal was slow, the next one does.
     start_to_close=timedelta(minutes=10),
-    # It beats after each page of starts, which takes seconds at worst.
-    heartbeat=timedelta(seconds=30),
+    # It beats every second, as a model call does.
+    heartbeat=timedelta(seconds=10),
 )
 # What is to be started is so however long the database is away.
 START_RETRY = RetryPolicy(

@@ -28,6 +28,8 @@ class Mender:
 
     async def mend(self, row: RunRow, execution: Execution | None) -> bool:
         """Bring a row that is not final in line with Temporal. True when it may have changed: read it again."""
+        if execution is None and await self._is_being_started(row):
+            return False
         end = _lost(row) if execution is None else await self._closed(row, execution)
         if end is None:
             return False
@@ -40,6 +42,13 @@ class Mender:
             _log.warning("runs.mended", run_id=row.id, status=end.status)
             await self._stream.publish(row.id, [closing_event(end)])
         return True
+
+    async def _is_being_started(self, row: RunRow) -> bool:
+        """Whether the workflow that starts the runs of its batch has not come to it yet."""
+        if row.batch_id is None or row.status != "queued":
+            return False
+        starter = await self._executions.find(row.batch_id)
+        return starter is not None and starter.end is None
 
     async def _closed(self, row: RunRow, execution: Execution) -> RunEnd | None:
         if execution.end is None:

@@ -1,7 +1,7 @@
 """Runs as the API shows them, and what travels into the workflow that carries one."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -14,6 +14,7 @@ RunKind = Literal["workflow", "agent"]
 RunStatus = Literal[
     "queued", "running", "paused", "waiting", "succeeded", "failed", "cancelled", "terminated", "timed_out"
 ]
+RUN_STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
 StepKind = Literal[
     "agent",
@@ -153,13 +154,19 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256, patte
 """One line without control characters: it travels in HTTP headers."""
 
 
+MAX_METADATA = 50
+Metadata = Annotated[
+    dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=MAX_METADATA)
+]
+
+
 class StartRun(Contract):
     """Body of `POST …/runs`."""
 
     input: Json = None
     session_id: ShortText | None = None
     user_id: ShortText | None = None
-    metadata: Annotated[dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=50)] = {}
+    metadata: Metadata = {}
     version: Annotated[int, Field(ge=1)] | None = None
     """A stored version; default the newest."""
 

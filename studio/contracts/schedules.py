@@ -11,7 +11,7 @@ from studio.contracts.agents import Ref
 from studio.contracts.base import Contract, Json, Name, Timestamp, Wire
 from studio.contracts.cron import Cron
 from studio.contracts.durations import Duration
-from studio.contracts.runs import RunError, RunKind, RunStatus, ShortText
+from studio.contracts.runs import MAX_METADATA, Metadata, RunError, RunKind, RunStatus, ShortText
 
 Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
 SCHEDULED_AT = "scheduled_at"
@@ -57,7 +57,7 @@ class ScheduleDefinition(Contract):
     input: Json = None
     session_id: ShortText | None = None
     user_id: ShortText | None = None
-    metadata: Annotated[dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=49)] = {}
+    metadata: Annotated[Metadata, Field(max_length=MAX_METADATA - 1)] = {}
     """Of each run, which gets `scheduled_at` beside it."""
     cron: Crons | None = None
     timezone: Timezone | None = None

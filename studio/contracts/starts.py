@@ -25,9 +25,14 @@ class PreparedRun(Wire):
     """Set when the run has failed before it began; its row says so. With neither, the schedule is gone."""
 
 
+class BatchStarted(Wire):
+    """How far an attempt came: the runs up to this id are started."""
+
+    after: str = ""
+
+
 class StartBatchRequest(Wire):
     """Start every run of a batch, all of the same definition."""
 
     batch_id: str
     definition: ResolvedDefinition
-    pattern: str | None = None

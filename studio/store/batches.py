@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from studio.contracts.runs import FINAL_STATUSES
+from studio.contracts.runs import FINAL_STATUSES, RunError, RunProgress
 from studio.db.engine import WriteSession
 from studio.db.tables import BatchRow, RunRow
 
@@ -28,6 +28,10 @@ class Tally:
     @property
     def ended(self) -> int:
         return sum(count for status, count in self.counts.items() if status in FINAL_STATUSES)
+
+
+_NEW = (RunRow.status == "queued") & RunRow.queued_at.is_(None)
+"""Never taken up; one that is retried is queued as well."""
 
 
 async def insert_batch(session: WriteSession, batch: BatchRow, runs: Sequence[RunRow]) -> None:
@@ -84,8 +88,7 @@ async def tally(session: AsyncSession, batch_ids: Sequence[str]) -> dict[str, Ta
 
 async def queued_runs(session: AsyncSession, batch_id: str, *, after: str, limit: int) -> Sequence[RunRow]:
     """Those that nobody took up yet, oldest first, behind the id `after`."""
-    new = (RunRow.status == "queued") & RunRow.queued_at.is_(None)
-    query = select(RunRow).where(RunRow.batch_id == batch_id, new, RunRow.id > after)
+    query = select(RunRow).where(_NEW, RunRow.batch_id == batch_id, RunRow.id > after)
     return (await session.scalars(query.order_by(RunRow.id).limit(limit))).all()
 
 
@@ -93,3 +96,30 @@ async def open_runs(session: AsyncSession, batch_id: str) -> Sequence[RunRow]:
     """Those that have not ended, oldest first."""
     query = select(RunRow).where(RunRow.batch_id == batch_id, RunRow.status.not_in(FINAL_STATUSES))
     return (await session.scalars(query.order_by(RunRow.id))).all()
+
+
+async def cancel_queued_runs(session: WriteSession, batch_id: str, error: RunError, now: datetime) -> set[str]:
+    """Close the runs that nobody took up. Returns their ids."""
+    closing = (
+        update(RunRow)
+        .where(_NEW, RunRow.batch_id == batch_id)
+        .values(
+            status="cancelled",
+            error=error.model_dump(mode="json"),
+            progress=RunProgress().model_dump(mode="json"),
+            ended_at=now,
+        )
+        .returning(RunRow.id)
+        .execution_options(synchronize_session=False)
+    )
+    return set((await session.scalars(closing)).all())
+
+
+async def delete_queued_batch(session: WriteSession, batch: BatchRow) -> bool:
+    """Remove a batch with its runs, unless somebody took one of them up; then False."""
+    taken = select(RunRow.id).where(~_NEW, RunRow.batch_id == batch.id).limit(1)
+    if await session.scalar(taken) is not None:
+        return False
+    await session.execute(delete(RunRow).where(RunRow.batch_id == batch.id))
+    await session.execute(delete(BatchRow).where(BatchRow.id == batch.id))
+    return True

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete
-from temporalio.client import ScheduleHandle
+from temporalio.client import ScheduleActionExecutionStartWorkflow, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import starts
 from studio.contracts.base import Json, JsonObject
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from tests.api.conftest import Live
+from tests.support.sandbox import replay_in_sandbox
 from tests.support.scripted_upstream import Reply
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
@@ -75,13 +76,17 @@ class TestFiring:
     async def test_an_agent_and_a_version(self, timed: Live) -> None:
         (await timed.api.post("/agents", {"name": "poet", "message": "first"})).ok(201)
         (await timed.api.request("PATCH", "/agents/poet", {"message": "second"})).ok()
-        await store(timed, {"name": "clock", "agent": "poet", "run_version": 1, "cron": "0 0 29 2 *"})
+        schedule = await store(timed, {"name": "clock", "agent": "poet", "run_version": 1, "cron": "0 0 29 2 *"})
         await trigger(timed)
         await recent(timed, "succeeded")
         (await timed.api.request("PATCH", "/schedules/clock", {"run_version": None})).ok()
         await trigger(timed, overlap="allow_all")
         await recent(timed, "succeeded", "succeeded")
         assert [call.text for call in timed.upstream.calls] == ["first", "second"]
+        fired = (await timed.engine.client.get_schedule_handle(schedule["id"]).describe()).info.recent_actions
+        for action in (one.action for one in fired):
+            assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+            await replay_in_sandbox(timed.engine.client, action.workflow_id)
 
 
 class TestOverlap:
