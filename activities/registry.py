@@ -7,6 +7,7 @@ from activities.llm import LLMActivities
 from activities.prompts import PromptActivities
 from activities.records import RecordActivities
 from activities.run_events import RunEvents
+from activities.starts import StartActivities
 from studio.clients.llm import LlmClient
 from studio.clients.prompts import PromptClient
 from studio.db.engine import Database
@@ -27,9 +28,12 @@ def build_activities(
     conversations = ConversationStore(database)
     events = RunEvents(stream, database)
     records = RecordActivities(database, stream, spans)
+    starts = StartActivities(database, stream)
     return (
         LLMActivities(llm, conversations, events, answers).complete_chat,
         PromptActivities(prompts, conversations, events).render_prompt,
         events.publish_events,
         records.record_end,
+        starts.prepare_run,
+        starts.start_batch,
     )

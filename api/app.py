@@ -7,6 +7,9 @@ from fastapi import FastAPI
 
 from api.agents import endpoints as agents
 from api.apply import endpoints as documents
+from api.batches import endpoints as batches
+from api.batches.executions import BatchExecutions
+from api.batches.service import BatchService
 from api.codec import endpoints as codec
 from api.codec.cors import CodecCors
 from api.database_faults import add_database_handlers
@@ -20,6 +23,10 @@ from api.runs.mending import Mender
 from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.steering import Steering
+from api.schedules import endpoints as schedules
+from api.schedules.reconciling import Reconciler
+from api.schedules.service import Schedules
+from api.schedules.temporal import TemporalSchedules
 from api.settings import ApiSettings
 from api.workflows import endpoints as workflows
 from studio.clients.prompts import PromptClient
@@ -57,7 +64,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, rerun_endpoints, steering_endpoints, events, codec):
+    resources = (documents, agents, workflows, schedules, runs, rerun_endpoints, steering_endpoints, events, batches)
+    for part in (*resources, codec):
         app.include_router(part.router)
     if settings.temporal_ui_url is not None:
         app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=settings.temporal_ui_url)
@@ -77,8 +85,22 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     steering = Steering(run_service, executions)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
+    kept = Schedules(database, TemporalSchedules(temporal, settings.temporal_task_queue))
+    stack.push_async_callback(Reconciler(database, kept).close)
+    starter = BatchExecutions(temporal, settings.temporal_task_queue, executions)
     return Parts(
-        settings, database, executions, stream, prompts, run_service, reruns, steering, hub, temporal.data_converter
+        settings=settings,
+        database=database,
+        executions=executions,
+        stream=stream,
+        prompts=prompts,
+        runs=run_service,
+        reruns=reruns,
+        steering=steering,
+        events=hub,
+        converter=temporal.data_converter,
+        schedules=kept,
+        batches=BatchService(database, starter, run_service, mender),
     )
 
 

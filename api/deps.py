@@ -8,11 +8,13 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
 from temporalio.converter import DataConverter
 
+from api.batches.service import BatchService
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.steering import Steering
+from api.schedules.service import Schedules
 from api.settings import ApiSettings
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import NAME_PATTERN
@@ -37,6 +39,8 @@ class Parts:
     events: EventHub
     converter: DataConverter
     """Of Temporal's payloads."""
+    schedules: Schedules
+    batches: BatchService
 
 
 def get_parts(request: Request) -> Parts:

@@ -18,6 +18,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 class Kind(StrEnum):
     AGENT = "agent"
     WORKFLOW = "workflow"
+    SCHEDULE = "schedule"
     PROMPT = "prompt"
 
 

@@ -50,5 +50,6 @@ def _tls(settings: TemporalSettings) -> bool | TLSConfig:
 def is_unavailable(error: BaseException) -> bool:
     """Whether Temporal could not be reached or did not answer in time (as opposed to refusing)."""
     if isinstance(error, RPCError):
-        return error.status in _UNAVAILABLE
+        # A connection that is cut while a call is under way has no status of its own.
+        return error.status in _UNAVAILABLE or error.message == "transport error"
     return isinstance(error, RuntimeError | ConnectionError) and "onnect" in str(error)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
-from temporalio.workflow import ActivityCancellationType, ChildWorkflowHandle
+from temporalio.workflow import ActivityCancellationType, ChildWorkflowHandle, ParentClosePolicy
 
 from studio.contracts.activities import (
     WORKER_SHUTDOWN,
@@ -24,13 +24,17 @@ from studio.contracts.activities import (
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunRequest
-from workflows import labels, policies
-from workflows.names import child_workflow_id, workflow_type
+from studio.contracts.starts import PreparedRun, PrepareRunRequest, StartBatchRequest
+from studio.executions import search_attributes, start_options, static_details, workflow_type
+from workflows import policies
+from workflows.names import child_workflow_id
 
 COMPLETE_CHAT = "complete_chat"
 RENDER_PROMPT = "render_prompt"
 PUBLISH_EVENTS = "publish_events"
 RECORD_END = "record_end"
+PREPARE_RUN = "prepare_run"
+START_BATCH = "start_batch"
 
 
 CallT = TypeVar("CallT", CompletionRequest, RenderPromptRequest)
@@ -124,9 +128,9 @@ async def start_child(
         workflow_type(child.workflow.pattern),
         args=[request, definition, None],
         id=child_workflow_id(run.run_id, step),
-        search_attributes=labels.search_attributes(run, child.name, child.workflow.pattern),
+        search_attributes=search_attributes(run, child.name, child.workflow.pattern),
         static_summary=PlainText(child.name),
-        static_details=labels.static_details(run, child.name, child.version, step),
+        static_details=static_details(run, child.name, child.version, step),
     )
 
 
@@ -149,4 +153,41 @@ async def record_end(request: RecordEndRequest) -> None:
         start_to_close_timeout=policies.RECORD_END.start_to_close,
         retry_policy=policies.RECORD_END_RETRY,
         local_retry_threshold=policies.RECORD_END_LOCAL,
+    )
+
+
+async def prepare_run(request: PrepareRunRequest) -> PreparedRun:
+    """Tried for as long as it takes: the run is not lost because the database is away."""
+    return await workflow.execute_activity(
+        PREPARE_RUN,
+        request,
+        result_type=PreparedRun,
+        start_to_close_timeout=policies.PREPARE_RUN.start_to_close,
+        retry_policy=policies.START_RETRY,
+        # A row that is written is either started or not there.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+async def start_run(
+    request: RunRequest, definition: ResolvedDefinition, pattern: str | None
+) -> ChildWorkflowHandle[Any, Any]:
+    """A run that is a child workflow: cancelled and terminated with its parent; a cancelled parent waits for it."""
+    return await workflow.start_child_workflow(
+        workflow_type(pattern),
+        args=[request, definition, None],
+        id=request.context.run_id,
+        parent_close_policy=ParentClosePolicy.TERMINATE,
+        **start_options(request, pattern),
+    )
+
+
+async def start_batch(request: StartBatchRequest) -> None:
+    """Tried for as long as it takes; another attempt goes on where the one before was."""
+    await workflow.execute_activity(
+        START_BATCH,
+        request,
+        start_to_close_timeout=policies.START_BATCH.start_to_close,
+        heartbeat_timeout=policies.START_BATCH.heartbeat,
+        retry_policy=policies.START_RETRY,
     )

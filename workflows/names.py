@@ -10,17 +10,8 @@ LIMITS = "studio_limits"
 """A signal; its argument is a `Limits` of which only the fields that are set change."""
 DECIDE = "decide_approval"
 """An update from `DecideRequest` to `ApprovalOutcome`."""
-PROJECT, WORKFLOW, SESSION, PATTERN = "StudioProject", "StudioWorkflow", "StudioSession", "StudioPattern"
-SEARCH_ATTRIBUTES = (PROJECT, WORKFLOW, SESSION, PATTERN)
-"""All of type Keyword."""
-
 RESOLVE = "resolve_step"
 """An update from `ResolveRequest` to the `StepRun` as it is then."""
-
-
-def workflow_type(pattern: str | None) -> str:
-    """`GraphWorkflow`; a run of one agent alone has no pattern."""
-    return f"{(pattern or 'agent').title()}Workflow"
 
 
 def child_workflow_id(run_id: str, path: str) -> str:

@@ -24,6 +24,18 @@ LLM_CALL = CallPolicy(
 RENDER_PROMPT = CallPolicy(start_to_close=timedelta(seconds=30))
 # One SQL transaction and one command to Redis.
 RECORD_END = CallPolicy(start_to_close=timedelta(seconds=20))
+# A few reads and one SQL transaction.
+PREPARE_RUN = CallPolicy(start_to_close=timedelta(seconds=30))
+START_BATCH = CallPolicy(
+    # A thousand starts take seconds; what an attempt did not get to while Temporal was slow, the next one does.
+    start_to_close=timedelta(minutes=10),
+    # It beats every second, as a model call does.
+    heartbeat=timedelta(seconds=10),
+)
+# What is to be started is so however long the database is away.
+START_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+)
 # The end of a run is written however long the database is away.
 RECORD_END_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)

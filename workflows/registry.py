@@ -1,5 +1,6 @@
 """Every workflow that a worker runs."""
 
+from workflows.batch import BatchWorkflow
 from workflows.patterns import (
     AgentWorkflow,
     ConditionalWorkflow,
@@ -8,6 +9,7 @@ from workflows.patterns import (
     ParallelWorkflow,
     SequentialWorkflow,
 )
+from workflows.scheduled import ScheduledRunWorkflow
 
 WORKFLOWS = (
     AgentWorkflow,
@@ -16,4 +18,6 @@ WORKFLOWS = (
     ConditionalWorkflow,
     GraphWorkflow,
     HierarchicalWorkflow,
+    ScheduledRunWorkflow,
+    BatchWorkflow,
 )

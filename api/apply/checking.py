@@ -11,23 +11,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.apply.parsing import SourceDocument
 from api.definitions.checks import definition_errors, definition_warnings
 from studio.clients.prompts import PromptClient
-from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import (
+    SHAPES,
     AnyDefinition,
-    AnyWorkflow,
     DefinitionKind,
     WorkflowDefinition,
     parse_definition,
 )
 from studio.contracts.prompts import PromptDocument
 from studio.contracts.resources import DocumentKind
+from studio.contracts.schedules import ScheduleDefinition
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
-from studio.store.references import reference_errors
+from studio.store.references import reference_errors, target_errors
 from studio.web.problems import field_errors
 
-_SHAPES = {"agent": AgentDefinition, "prompt": PromptDocument, "workflow": AnyWorkflow}
+_SHAPES: dict[DocumentKind, Any] = {**SHAPES, "prompt": PromptDocument}
 KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 
@@ -112,15 +112,18 @@ def _read(value: Json) -> AnyDefinition | PromptDocument | list[FieldError]:
 
 
 async def check_references(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:
-    """Agents and workflows that workflows name must be stored, or be among the documents."""
+    """Agents and workflows that workflows and schedules name must be stored, or be among the documents."""
     stored = checked.stored()
-    beside: dict[str, set[tuple[DefinitionKind, str]]] = {}
+    beside: dict[str, dict[tuple[DefinitionKind, str], AnyDefinition]] = {}
     for definition in stored.values():
-        beside.setdefault(definition.project_id, set()).add((definition.kind, definition.name))
+        beside.setdefault(definition.project_id, {})[definition.kind, definition.name] = definition
     for index, definition in stored.items():
         if isinstance(definition, WorkflowDefinition):
             also = beside[definition.project_id]
             checked.add(index, await reference_errors(session, definition, also=also, lock=lock))
+        elif isinstance(definition, ScheduleDefinition):
+            also = beside[definition.project_id]
+            checked.add(index, await target_errors(session, definition, also=also, lock=lock))
 
 
 async def check_prompts(prompts: PromptClient, checked: Checked) -> None:

@@ -31,7 +31,9 @@ async def apply(
     actor: Actor = ANONYMOUS,
 ) -> ApplyReport:
     sources = await read_documents(request)
-    return await apply_documents(sources, parts.database, parts.prompts, actor=actor, dry_run=dry_run)
+    return await apply_documents(
+        sources, parts.database, parts.prompts, parts.schedules.temporal, actor=actor, dry_run=dry_run
+    )
 
 
 @router.post(
@@ -61,6 +63,6 @@ async def export(
     name: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
     project_id: ProjectFilter = None,
 ) -> Response:
-    kinds = kind or ["prompt", "agent", "workflow"]
+    kinds = kind or ["prompt", "agent", "workflow", "schedule"]
     documents = await export_documents(parts.database, parts.prompts, kinds=kinds, name=name, project_id=project_id)
     return Response(dump_documents(documents), media_type="application/yaml")

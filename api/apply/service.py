@@ -8,6 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from api.apply.checking import Checked, check_documents, check_prompts, check_references
 from api.apply.parsing import SourceDocument
 from api.definitions.service import duplicate
+from api.schedules.service import paused_change
+from api.schedules.temporal import TemporalSchedules
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
@@ -20,20 +22,24 @@ from studio.store import definitions as store
 
 Action = Literal["created", "updated", "unchanged"]
 Planned = dict[int, tuple[DefinitionRow | None, Action]]
-_ORDER: tuple[DefinitionKind, ...] = ("agent", "workflow")
+_ORDER: tuple[DefinitionKind, ...] = ("agent", "workflow", "schedule")
+"""Also the order in which rows are locked everywhere, by name within a kind."""
 
 
 async def apply_documents(
     sources: Sequence[SourceDocument],
     database: Database,
     prompts: PromptClient,
+    schedules: TemporalSchedules,
     *,
     actor: str,
     dry_run: bool,
 ) -> ApplyReport:
-    """Everything is checked, then SQL is written, then the prompts are applied, then SQL commits.
+    """Everything is checked, then SQL is written, then Temporal hears of the schedules, then the prompts are applied,
+    then SQL commits.
 
-    A crash between the last two leaves prompts that are newer than the definitions, and applying again mends it.
+    A crash between the last two leaves prompts that are newer than the definitions, and applying again mends it. What
+    Temporal heard of schedules before something failed is taken back as `api.schedules.service` says.
     """
     checked = check_documents(sources)
     await check_prompts(prompts, checked)
@@ -48,7 +54,8 @@ async def apply_documents(
         planned = await _plan(session, checked, lock=True)
         await check_references(session, checked, lock="share")
         _refuse_errors(checked)
-        await _write(session, checked, planned, actor)
+        for row, before in await _write(session, checked, planned, actor):
+            await schedules.put(row, paused=None if before is None else paused_change(before, row.document))
         return await _report(checked, planned, prompts, actor=actor, dry_run=False)
 
 
@@ -58,9 +65,11 @@ def _refuse_errors(checked: Checked) -> None:
 
 
 async def _plan(session: ReadSession | WriteSession, checked: Checked, *, lock: bool = False) -> Planned:
-    """What happens to each agent and workflow; locks rows in one order everywhere: agents, then workflows, by name."""
+    """What happens to each document but the prompts; locks rows in their order."""
     planned: Planned = {}
-    documents = sorted(checked.stored().items(), key=lambda item: (item[1].kind, item[1].project_id, item[1].name))
+    documents = sorted(
+        checked.stored().items(), key=lambda item: (_ORDER.index(item[1].kind), item[1].project_id, item[1].name)
+    )
     for index, definition in documents:
         row = await store.find_definition(
             session, definition.kind, definition.name, definition.project_id, lock="update" if lock else None
@@ -73,18 +82,27 @@ async def _plan(session: ReadSession | WriteSession, checked: Checked, *, lock: 
     return planned
 
 
-async def _write(session: WriteSession, checked: Checked, planned: Planned, actor: str) -> None:
+async def _write(
+    session: WriteSession, checked: Checked, planned: Planned, actor: str
+) -> list[tuple[DefinitionRow, JsonObject | None]]:
+    """The schedules that were written, each with the document that it had before."""
+    schedules: list[tuple[DefinitionRow, JsonObject | None]] = []
     now = utc_now()
     stored = checked.stored()
     for index, (row, action) in planned.items():
         definition = stored[index]
+        before = None
         if row is None:
             try:
-                await store.insert_definition(session, definition, actor, now)
+                row = await store.insert_definition(session, definition, actor, now)  # noqa: PLW2901 - it was none
             except IntegrityError as error:
                 raise duplicate(definition) from error
         elif action == "updated":
+            before = row.document
             await store.update_definition(session, row, store.document_of(definition), actor, now)
+        if definition.kind == "schedule" and action != "unchanged":
+            schedules.append((row, before))
+    return schedules
 
 
 async def _report(
@@ -146,7 +164,7 @@ async def export_documents(
     name: str | None,
     project_id: str | None,
 ) -> list[Json]:
-    """Prompts, then agents, then workflows, each oldest first."""
+    """Prompts, then agents, workflows and schedules, each oldest first."""
     documents: list[Json] = []
     if "prompt" in kinds:
         exported = await prompts.export(project_id=project_id, name=name)

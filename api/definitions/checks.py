@@ -3,6 +3,7 @@
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.definitions import AnyDefinition
 from studio.contracts.ids import is_id
+from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import check_agent, check_workflow
 from studio.engine.warnings import workflow_warnings
 from studio.errors import FieldError
@@ -18,6 +19,8 @@ def definition_errors(definition: AnyDefinition) -> list[FieldError]:
         found.append(FieldError(loc=["name"], msg=message, type="name_like_id"))
     if isinstance(definition, AgentDefinition):
         return found + check_agent(definition)
+    if isinstance(definition, ScheduleDefinition):
+        return found
     if definition.input_schema is not None:
         found += check_schema(definition.input_schema, ["input_schema"])
     return found + check_workflow(definition)
@@ -25,4 +28,4 @@ def definition_errors(definition: AnyDefinition) -> list[FieldError]:
 
 def definition_warnings(definition: AnyDefinition) -> list[FieldError]:
     """What is odd but works, in a definition without errors; `loc` is relative to the document."""
-    return [] if isinstance(definition, AgentDefinition) else workflow_warnings(definition)
+    return [] if isinstance(definition, AgentDefinition | ScheduleDefinition) else workflow_warnings(definition)

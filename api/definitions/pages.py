@@ -1,5 +1,7 @@
 """Lists of definitions and of their versions, a page at a time."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.service import list_definition_versions
@@ -21,10 +23,24 @@ async def definition_page(
     q: str | None,
 ) -> tuple[list[JsonObject], str | None]:
     """The resources of one page, newest first, and the next page's cursor."""
+    rows, more = await definition_rows(session, kind, limit=limit, cursor=cursor, project_id=project_id, q=q)
+    return [resource(row) for row in rows], more
+
+
+async def definition_rows(
+    session: AsyncSession,
+    kind: DefinitionKind,
+    *,
+    limit: int,
+    cursor: str | None,
+    project_id: str | None,
+    q: str | None,
+) -> tuple[Sequence[DefinitionRow], str | None]:
+    """The same, as the store has them."""
     before = None if cursor is None else str(decode_cursor(cursor, 1)[0])
     rows = await list_definitions(session, [kind], limit=limit + 1, project_id=project_id, q=q, before=before)
     more = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return [resource(row) for row in rows[:limit]], more
+    return rows[:limit], more
 
 
 async def version_page(
@@ -45,12 +61,12 @@ async def version_page(
 
 
 def resource(row: DefinitionRow) -> JsonObject:
-    """The fields of `StoredAgent` or `StoredWorkflow`."""
+    """The fields of `StoredAgent`, `StoredWorkflow` or `StoredSchedule`."""
     added = {"id": row.id, "version": row.version, "created_at": row.created_at, "updated_at": row.updated_at}
     return {"description": "", **row.document, **added}
 
 
 def version_resource(row: DefinitionRow, version: DefinitionVersionRow) -> JsonObject:
-    """The fields of `AgentVersion` or `WorkflowVersion`."""
+    """The fields of `AgentVersion`, `WorkflowVersion` or `ScheduleVersion`."""
     added = {"id": row.id, "version": version.version, "created_at": version.created_at, "actor": version.actor}
     return {"description": "", **version.document, **added}

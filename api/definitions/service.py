@@ -1,4 +1,4 @@
-"""Agents and workflows: stored, changed, listed, deleted. Both kinds alike; the caller owns the transaction."""
+"""Agents, workflows and schedules: stored, changed, listed, deleted, all alike. The caller owns the transaction."""
 
 from collections.abc import Sequence
 
@@ -8,28 +8,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.checks import definition_errors
 from api.definitions.merge_patch import merge_patch
-from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.definitions import (
+    SHAPES,
     AnyDefinition,
-    AnyWorkflow,
     DefinitionKind,
     WorkflowDefinition,
     parse_definition,
     parse_workflow,
 )
 from studio.contracts.resources import Graph
+from studio.contracts.schedules import ScheduleDefinition
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from studio.engine.checks import agent_references, workflow_references
 from studio.engine.drawing import workflow_graph
 from studio.errors import Conflict, FieldError, NotFound, invalid, located
 from studio.store import definitions as store
-from studio.store.references import reference_errors
+from studio.store.references import reference_errors, target_errors
 from studio.web.preconditions import check_if_match, etag_of
 from studio.web.problems import invalid_input
 
-SHOWN_WORKFLOWS = 10
+SHOWN_USERS = 10
 
 
 def definition_etag(row: DefinitionRow) -> str:
@@ -104,8 +104,7 @@ def _patched(kind: DefinitionKind, document: JsonObject, patch: JsonObject) -> A
     try:
         return parse_definition(kind, merge_patch(document, patch))
     except ValidationError as error:
-        shape = AgentDefinition if kind == "agent" else AnyWorkflow
-        raise invalid_input(error, prefix=["body"], shape=shape) from None
+        raise invalid_input(error, prefix=["body"], shape=SHAPES[kind]) from None
 
 
 async def _locked(
@@ -133,6 +132,8 @@ async def check_definition(session: WriteSession, definition: AnyDefinition) -> 
     errors = definition_errors(definition)
     if isinstance(definition, WorkflowDefinition):
         errors += await reference_errors(session, definition, lock="share")
+    elif isinstance(definition, ScheduleDefinition):
+        errors += await target_errors(session, definition, lock="share")
     if errors:
         raise invalid(located(errors, "body"))
 
@@ -146,20 +147,28 @@ async def delete_definition(
 
 
 async def _check_unused(session: WriteSession, used: DefinitionRow) -> None:
-    candidates = await store.workflows_mentioning(session, [used.name, used.id])
-    users = [row.name for row in candidates if row.id != used.id and _names(row, used)]
-    if users:
-        shown = ", ".join(map(repr, users[:SHOWN_WORKFLOWS])) + (", …" if len(users) > SHOWN_WORKFLOWS else "")
-        by = f"the workflow {shown}" if len(users) == 1 else f"{len(users)} workflows: {shown}"
-        message = f"The {used.kind} {used.name!r} is used by {by}. Change or delete what uses it first."
-        raise Conflict(message, extra={"workflows": users})
+    if used.kind == "schedule":
+        return  # nothing names one
+    candidates = await store.definitions_mentioning(session, [used.name, used.id])
+    users = [row for row in candidates if row.id != used.id and _names(row, used)]
+    for kind in ("workflow", "schedule"):
+        names = [row.name for row in users if row.kind == kind]
+        if names:
+            shown = ", ".join(map(repr, names[:SHOWN_USERS])) + (", …" if len(names) > SHOWN_USERS else "")
+            by = f"the {kind} {shown}" if len(names) == 1 else f"{len(names)} {kind}s: {shown}"
+            message = f"The {used.kind} {used.name!r} is used by {by}. Change or delete what uses it first."
+            raise Conflict(message, extra={f"{kind}s": names})
 
 
-def _names(workflow: DefinitionRow, used: DefinitionRow) -> bool:
+def _names(user: DefinitionRow, used: DefinitionRow) -> bool:
+    refs = {user.document.get(used.kind)} if user.kind == "schedule" else _references(user, used.kind)
+    return used.id in refs or (used.name in refs and user.project_id == used.project_id)
+
+
+def _references(workflow: DefinitionRow, kind: str) -> set[str]:
     definition = parse_workflow(workflow.document)
-    references = agent_references(definition) if used.kind == "agent" else workflow_references(definition)
-    refs = {ref for _, ref in references}
-    return used.id in refs or (used.name in refs and workflow.project_id == used.project_id)
+    references = agent_references(definition) if kind == "agent" else workflow_references(definition)
+    return {ref for _, ref in references}
 
 
 async def get_definition_version(

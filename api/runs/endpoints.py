@@ -21,7 +21,6 @@ router = APIRouter(prefix="/api/v1", tags=["runs"], route_class=JsonRoute)
 MAX_METADATA_FILTERS = 10
 _METADATA = re.compile(r"metadata\.(.{1,256})", re.DOTALL)
 
-IdFilter = Annotated[str | None, Query(max_length=64, description="Its id")]
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the end; then 200 with the finished run")]
 IdempotencyKey = Annotated[
     str | None,
@@ -108,9 +107,9 @@ async def list_runs(
     status: Annotated[list[RunStatus] | None, Query(description="Any of these")] = None,
     session_id: Annotated[str | None, Query(max_length=256)] = None,
     user_id: Annotated[str | None, Query(max_length=256)] = None,
-    replay_of: IdFilter = None,
-    batch: IdFilter = None,
-    schedule: IdFilter = None,
+    replay_of: Annotated[str | None, Query(max_length=64, description="Id of the run that they replay")] = None,
+    schedule: Annotated[str | None, Query(max_length=64, description="Name or id of what started it")] = None,
+    batch: Annotated[str | None, Query(max_length=64, description="Id of the batch that it is part of")] = None,
     created_after: Annotated[Timestamp | None, Query()] = None,
     created_before: Annotated[Timestamp | None, Query()] = None,
 ) -> Page[Run]:

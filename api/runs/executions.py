@@ -21,7 +21,6 @@ from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlr
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.runs.progress import whole_progress
-from api.runs.run_start import run_start
 from studio.contracts.base import Json, Wire
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, ResolveRequest
@@ -29,6 +28,7 @@ from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus, 
 from studio.engine.progress import progress_of
 from studio.engine.state import RunState
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound, StudioError
+from studio.executions import start_options, workflow_type
 from studio.temporal import is_unavailable
 from workflows.carried import Carried
 from workflows.names import DECIDE, PROGRESS, RESOLVE
@@ -115,13 +115,12 @@ class Executions:
         whether the run started.
         """
         is_retry = request.context.retry > 0
-        start = run_start(request, definition, pattern)
         try:
             with temporal_faults():
                 await self._client.start_workflow(
-                    start.workflow,
-                    args=start.args,
-                    id=start.id,
+                    workflow_type(pattern),
+                    args=[request, definition, None],
+                    id=request.context.run_id,
                     task_queue=self._task_queue,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE
                     if is_retry
@@ -129,11 +128,8 @@ class Executions:
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL
                     if is_retry
                     else WorkflowIDConflictPolicy.USE_EXISTING,
-                    search_attributes=start.search_attributes,
-                    priority=start.priority,
-                    static_summary=start.static_summary,
-                    static_details=start.static_details,
                     rpc_timeout=CALL,
+                    **start_options(request, pattern),
                 )
         except WorkflowAlreadyStartedError as error:
             if is_retry:

@@ -9,24 +9,22 @@ The row is committed before Temporal is asked, so that a worker always finds it.
 - This process dies in between: the row stays queued, and `api.runs.mending` closes it when it is next read.
 """
 
-import hashlib
 from dataclasses import dataclass
 
-import orjson
 import structlog
-from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.runs.executions import Executions, StartRefused
-from studio.contracts.base import utc_now
+from studio.contracts.base import Contract, utc_now
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.events import run_started
 from studio.contracts.runs import RunRequest
 from studio.db.engine import Database
-from studio.db.tables import IdempotencyRow, RunRow
+from studio.db.tables import RunRow
 from studio.errors import Conflict, DependencyUnavailable
 from studio.store.event_stream import EventStream
+from studio.store.idempotency import body_hash, find_started, forget_key, keep_key
 from studio.store.runs import delete_queued_run, get_run, insert_run
 
 _log = structlog.get_logger(__name__)
@@ -42,12 +40,11 @@ class Claim:
     body_hash: str
 
 
-def claim_of(scope: str, key: str | None, body: BaseModel) -> Claim | None:
+def claim_of(scope: str, key: str | None, body: Contract) -> Claim | None:
     """None for a request without a key."""
     if key is None:
         return None
-    document = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return Claim(scope, key, hashlib.sha256(document).hexdigest())
+    return Claim(scope, key, body_hash(body))
 
 
 def has_to_start(row: RunRow) -> bool:
@@ -65,14 +62,12 @@ class Launcher:
         """The run that the key started. Raises `Conflict` when that was with another body."""
         if claim is None:
             return None
-        used = await session.get(IdempotencyRow, (claim.scope, claim.key))
-        if used is None:
+        started = await find_started(session, claim.scope, claim.key, claim.body_hash)
+        if started is None:
             return None
-        if used.body_hash != claim.body_hash:
-            raise Conflict(f"The Idempotency-Key {claim.key!r} was used with another body; it started {used.run_id}.")
-        row = await get_run(session, used.run_id)
+        row = await get_run(session, started)
         if row is None:
-            raise Conflict(f"The Idempotency-Key {claim.key!r} started {used.run_id}, which is gone. Use a new key.")
+            raise Conflict(f"The Idempotency-Key {claim.key!r} started {started}, which is gone. Use a new key.")
         return row
 
     async def insert(self, row: RunRow, claim: Claim | None) -> bool:
@@ -80,16 +75,7 @@ class Launcher:
         try:
             async with self._database.write() as session:
                 if claim is not None:
-                    session.add(
-                        IdempotencyRow(
-                            scope=claim.scope,
-                            key=claim.key,
-                            body_hash=claim.body_hash,
-                            run_id=row.id,
-                            created_at=row.created_at,
-                        )
-                    )
-                    await session.flush()
+                    await keep_key(session, claim.scope, claim.key, claim.body_hash, row.id, row.created_at)
                 await insert_run(session, row)
         except IntegrityError:
             return False
@@ -118,7 +104,5 @@ class Launcher:
         async with self._database.write() as session:
             removed = await delete_queued_run(session, row.id)
             if removed and claim is not None:
-                used = await session.get(IdempotencyRow, (claim.scope, claim.key))
-                if used is not None:
-                    await session.delete(used)
+                await forget_key(session, claim.scope, claim.key)
         return removed

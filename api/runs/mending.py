@@ -30,6 +30,8 @@ class Mender:
         """Bring a row that is not final in line with Temporal. True when it may have changed: read it again."""
         if execution is not None and execution.end is None:
             return False
+        if execution is None and await self._is_being_started(row):
+            return False
         has_begun = await self._has_begun(row, execution)
         is_fresh = utc_now() - (row.queued_at or row.created_at) < START_GRACE
         if is_fresh and (execution is None or not has_begun):
@@ -49,6 +51,13 @@ class Mender:
             _log.warning("runs.mended", run_id=row.id, status=end.status)
             await self.tell_end(row.id)
         return True
+
+    async def _is_being_started(self, row: RunRow) -> bool:
+        """Whether the workflow that starts the runs of its batch has not come to it yet."""
+        if row.batch_id is None or row.status != "queued":
+            return False
+        starter = await self._executions.find(row.batch_id)
+        return starter is not None and starter.end is None
 
     async def tell_end(self, run_id: str) -> None:
         """Close the run's stream with how it ended."""

@@ -8,16 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.service import get_definition
 from api.runs.launching import Launcher, claim_of, has_to_start
-from studio.contracts.base import utc_now
 from studio.contracts.definitions import ResolvedDefinition
-from studio.contracts.ids import IdPrefix, derived_span_id, new_id, new_trace_id
+from studio.contracts.ids import new_trace_id
 from studio.contracts.runs import Resumption, RunKind, RunPriority, RunRequest, StartRun
 from studio.db.engine import Database
-from studio.db.tables import DefinitionRow, RunRow
+from studio.db.tables import RunRow
 from studio.errors import invalid
 from studio.json_schema import check_value
+from studio.store.new_runs import new_run, request_of
 from studio.store.resolving import VersionGone, resolve, unknown_version
-from studio.store.runs import context_of
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$")
 
@@ -49,7 +48,7 @@ class RunStarter:
             claim = claim_of(definition.id, trigger.idempotency_key, body)
             row = await self._launcher.claimed(session, claim)
             known = row is not None
-            row = row or _new_row(kind, definition, body, trigger)
+            row = row or new_run(kind, definition, body, trigger.trace()[0])
             resolved = await _resolve(session, row, body) if has_to_start(row) else None
         if resolved is None:
             return row.id
@@ -74,36 +73,8 @@ def first_request(
 ) -> RunRequest:
     """From the row, but for the caller's span and the priority: a repeated start asks for the same thing."""
     trace_id, parent = trigger.trace()
-    return RunRequest(
-        context=context_of(row),
-        root_span_id=derived_span_id(row.id),
-        parent_span_id=parent if trace_id == row.trace_id else None,
-        input=row.input,
-        metadata=row.run_metadata,
-        priority=priority,
-        resume=resume,
-    )
-
-
-def _new_row(kind: RunKind, definition: DefinitionRow, body: StartRun, trigger: Trigger) -> RunRow:
-    trace_id, _ = trigger.trace()
-    return RunRow(
-        id=new_id(IdPrefix.RUN),
-        kind=kind,
-        project_id=definition.project_id,
-        definition_id=definition.id,
-        definition_name=definition.name,
-        definition_version=body.version or definition.version,
-        pattern=definition.document["pattern"] if kind == "workflow" else None,
-        status="queued",
-        input=body.input,
-        session_id=body.session_id,
-        user_id=body.user_id,
-        run_metadata=dict(body.metadata),
-        trace_id=trace_id,
-        retry_count=0,
-        created_at=utc_now(),
-    )
+    parent_span_id = parent if trace_id == row.trace_id else None
+    return request_of(row, parent_span_id=parent_span_id, priority=priority, resume=resume)
 
 
 async def _resolve(session: AsyncSession, row: RunRow, body: StartRun) -> ResolvedDefinition:

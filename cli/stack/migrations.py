@@ -18,8 +18,8 @@ from cli.stack.probes import NotReady, Probe, ask, mongo_probe, redis_probe, tem
 from cli.stack.settings import StackSettings
 from studio.errors import DependencyUnavailable, StudioError
 from studio.leaving import leave
+from studio.search_attributes import SEARCH_ATTRIBUTES
 from studio.settings import load_settings
-from workflows.names import SEARCH_ATTRIBUTES
 
 _PAUSE_SECONDS = 0.1
 EXIT_FAILED, EXIT_UNREACHABLE = 1, 3

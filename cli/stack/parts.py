@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cli.stack.model_server import inference_threads
 from cli.stack.probes import Connect, Probe, http_probe, mongo_probe, redis_probe, temporal_probe, worker_probe
-from workflows.names import SEARCH_ATTRIBUTES
+from studio.search_attributes import SEARCH_ATTRIBUTES
 
 LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 10.0

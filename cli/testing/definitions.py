@@ -17,6 +17,7 @@ from studio.contracts.definitions import (
     WorkflowDefinition,
 )
 from studio.contracts.prompts import DEFAULT_LABEL, PromptDocument, Rendered
+from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import agent_references, workflow_references
 from studio.errors import FieldError
 from studio.templates import render_budget
@@ -48,6 +49,8 @@ def read_definitions(sources: Sources) -> list[DefinitionFile]:
                     files[-1].agents.append(definition)
                 case PromptDocument():
                     files[-1].prompts.append(definition)
+                case ScheduleDefinition():
+                    pass  # says when, not what
     if places:
         raise FilesRejected(places)
     return files

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from studio.contracts.agents import AgentDefinition, AgentSpec
 from studio.contracts.base import Contract, Json, JsonObject, Name, Wire
+from studio.contracts.schedules import ScheduleDefinition
 from studio.contracts.steps import (
     ConditionalBlock,
     GraphBlock,
@@ -95,8 +96,14 @@ AnyWorkflow = Annotated[
     BeforeValidator(_known_pattern),
 ]
 WORKFLOW: TypeAdapter[AnyWorkflow] = TypeAdapter(AnyWorkflow)
-DefinitionKind = Literal["agent", "workflow"]
-AnyDefinition = AgentDefinition | AnyWorkflow
+DefinitionKind = Literal["agent", "workflow", "schedule"]
+AnyDefinition = AgentDefinition | AnyWorkflow | ScheduleDefinition
+SHAPES: dict[DefinitionKind, Any] = {
+    "agent": AgentDefinition,
+    "workflow": AnyWorkflow,
+    "schedule": ScheduleDefinition,
+}
+"""What a document of each kind is read as, for messages about it."""
 
 
 def parse_workflow(document: Json) -> AnyWorkflow:
@@ -106,7 +113,13 @@ def parse_workflow(document: Json) -> AnyWorkflow:
 
 def parse_definition(kind: DefinitionKind, document: Json) -> AnyDefinition:
     """Raises `pydantic.ValidationError`."""
-    return AgentDefinition.model_validate(document) if kind == "agent" else parse_workflow(document)
+    match kind:
+        case "agent":
+            return AgentDefinition.model_validate(document)
+        case "schedule":
+            return ScheduleDefinition.model_validate(document)
+        case "workflow":
+            return parse_workflow(document)
 
 
 class ResolvedAgent(Wire):

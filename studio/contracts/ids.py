@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from datetime import datetime
 from enum import StrEnum
 from threading import Lock
 
@@ -41,6 +42,12 @@ def new_id(prefix: IdPrefix) -> str:
     Source: https://github.com/ulid/spec (monotonicity).
     """
     return f"{prefix}_{_clock.next()}"
+
+
+def id_at(prefix: IdPrefix, moment: datetime, entropy: bytes) -> str:
+    """An id out of what is given, for code that must come to the same one when it runs again; `entropy` is 10 bytes."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return f"{prefix}_{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + entropy)}".lower()
 
 
 def is_id(ref: str, prefix: IdPrefix) -> bool:

@@ -8,7 +8,7 @@ from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Json, Name, Timestamp, Wire
 from studio.contracts.definitions import Pattern, WorkflowDefinition
 
-DocumentKind = Literal["agent", "workflow", "prompt"]
+DocumentKind = Literal["agent", "workflow", "schedule", "prompt"]
 
 
 class StoredAgent(AgentDefinition, Wire):

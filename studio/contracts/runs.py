@@ -1,7 +1,7 @@
 """Runs as the API shows them, and what travels into the workflow that carries one."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -14,6 +14,7 @@ RunKind = Literal["workflow", "agent"]
 RunStatus = Literal[
     "queued", "running", "paused", "waiting", "succeeded", "failed", "cancelled", "terminated", "timed_out"
 ]
+RUN_STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
 StepKind = Literal[
     "agent",
@@ -143,6 +144,10 @@ class Run(Wire):
     replay_of: str | None = None
     replays: list[str] = []
     """Ids of the newest runs that replay this one, newest first; only where the run is read alone."""
+    schedule_id: str | None = None
+    """The schedule that started it."""
+    batch_id: str | None = None
+    """The batch that it is part of."""
     trace_id: TraceId
     created_at: Timestamp
     started_at: Timestamp | None = None
@@ -157,6 +162,10 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256, patte
 RunPriority = Annotated[int, Field(ge=1, le=5)]
 """Temporal's priority key: 1 goes first."""
 DEFAULT_PRIORITY = 3
+MAX_METADATA = 50
+Metadata = Annotated[
+    dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=MAX_METADATA)
+]
 
 
 class StartRun(Contract):
@@ -165,7 +174,7 @@ class StartRun(Contract):
     input: Json = None
     session_id: ShortText | None = None
     user_id: ShortText | None = None
-    metadata: Annotated[dict[ShortText, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=50)] = {}
+    metadata: Metadata = {}
     version: Annotated[int, Field(ge=1)] | None = None
     """A stored version; default the newest."""
     priority: RunPriority = DEFAULT_PRIORITY

@@ -112,6 +112,8 @@ UNION_TAGS = frozenset(
         "<types>",
         "<at_least>",
         "<quorum>",
+        "<cron>",
+        "<crons>",
         *(f"<{key}>" for key in STEP_KEYS),
     }
 )

@@ -57,7 +57,7 @@ class Base(DeclarativeBase):
 
 
 class DefinitionRow(Base):
-    """The newest version of an agent or a workflow."""
+    """The newest version of an agent, a workflow or a schedule."""
 
     __tablename__ = "definitions"
     __table_args__ = (UniqueConstraint("kind", "project_id", "name"),)

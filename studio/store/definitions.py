@@ -1,4 +1,4 @@
-"""Agents and workflows in SQL: the newest version of each, and every version ever written."""
+"""Agents, workflows and schedules in SQL: the newest version of each, and every version ever written."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -17,7 +17,11 @@ from studio.db.tables import DefinitionRow, DefinitionVersionRow
 Lock = Literal["share", "update"]
 """Held until the transaction ends; on SQLite a write transaction is alone anyway."""
 
-PREFIXES: dict[DefinitionKind, IdPrefix] = {"agent": IdPrefix.AGENT, "workflow": IdPrefix.WORKFLOW}
+PREFIXES: dict[DefinitionKind, IdPrefix] = {
+    "agent": IdPrefix.AGENT,
+    "workflow": IdPrefix.WORKFLOW,
+    "schedule": IdPrefix.SCHEDULE,
+}
 APPLY_LOCK = 0x57D11
 """PostgreSQL lock under which one `apply` writes at a time."""
 _FIRST_KEYS = ("kind", "name", "project_id", "description")
@@ -104,11 +108,14 @@ async def list_names(session: AsyncSession, kind: DefinitionKind, project_id: st
     return (await session.scalars(query.limit(limit))).all()
 
 
-async def workflows_mentioning(session: AsyncSession, texts: Collection[str]) -> Sequence[DefinitionRow]:
-    """Workflows whose document holds one of the texts as a whole JSON string anywhere: a superset to look through."""
+async def definitions_mentioning(session: AsyncSession, texts: Collection[str]) -> Sequence[DefinitionRow]:
+    """Workflows and schedules whose document holds one of the texts as a whole JSON string anywhere: a superset to look
+    through.
+    """
     document = sql_cast(DefinitionRow.document, Text)
     found = [document.contains(f'"{text}"', autoescape=True) for text in texts]
-    query = select(DefinitionRow).where(DefinitionRow.kind == "workflow", or_(*found)).order_by(DefinitionRow.id)
+    naming = DefinitionRow.kind.in_(["workflow", "schedule"])
+    query = select(DefinitionRow).where(naming, or_(*found)).order_by(DefinitionRow.id)
     return (await session.scalars(query)).all()
 
 

@@ -1,14 +1,16 @@
 """What a definition names in the store, and what of it is not there."""
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from studio.contracts.definitions import AnyWorkflow, DefinitionKind
+from studio.contracts.definitions import AnyDefinition, AnyWorkflow, DefinitionKind
+from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import agent_references, workflow_references
 from studio.errors import FieldError
-from studio.store.definitions import Lock, find_definitions, list_names
+from studio.json_schema import check_value
+from studio.store.definitions import Lock, find_definition, find_definitions, get_version, list_names
 
 SUGGEST_FROM = 500
 
@@ -25,31 +27,59 @@ async def reference_errors(
     changed at once would wait for each other.
     """
     beside: set[tuple[DefinitionKind, str]] = {*also, ("workflow", workflow.name)}
-    errors = await _missing(session, workflow, "agent", agent_references(workflow), beside, lock)
-    return errors + await _missing(session, workflow, "workflow", workflow_references(workflow), beside, None)
+    project = workflow.project_id
+    errors = await _missing(session, project, "agent", agent_references(workflow), beside, lock)
+    return errors + await _missing(session, project, "workflow", workflow_references(workflow), beside, None)
+
+
+async def target_errors(
+    session: AsyncSession,
+    schedule: ScheduleDefinition,
+    *,
+    also: Mapping[tuple[DefinitionKind, str], AnyDefinition] | None = None,
+    lock: Lock | None = None,
+) -> list[FieldError]:
+    """Whether what the schedule runs is stored, or in `also`, and takes the schedule's input."""
+    kind, ref = schedule.target
+    beside = also or {}
+    errors = await _missing(session, schedule.project_id, kind, [([kind], ref)], beside, lock)
+    if errors:
+        return errors
+    row = await find_definition(session, kind, ref, schedule.project_id)
+    if schedule.run_version is not None:
+        found = None if row is None else await get_version(session, row.id, schedule.run_version)
+        if found is None:
+            message = f"the {kind} {ref!r} has no version {schedule.run_version}"
+            return [FieldError(loc=["run_version"], msg=message, type="unknown_version")]
+        schema = found.document.get("input_schema")
+    elif (kind, ref) in beside:
+        schema = getattr(beside[kind, ref], "input_schema", None)
+    else:
+        schema = None if row is None else row.document.get("input_schema")
+    return check_value(schedule.input, schema or {}, ["input"])
 
 
 async def _missing(
     session: AsyncSession,
-    workflow: AnyWorkflow,
+    project_id: str,
     kind: DefinitionKind,
     references: Sequence[tuple[list[str | int], str]],
     beside: Collection[tuple[DefinitionKind, str]],
     lock: Lock | None,
 ) -> list[FieldError]:
     refs = {ref for _, ref in references if (kind, ref) not in beside}
-    stored = await find_definitions(session, kind, refs, workflow.project_id, lock=lock)
+    stored = await find_definitions(session, kind, refs, project_id, lock=lock)
     if kind == "workflow":
-        stored = {ref: row for ref, row in stored.items() if row.project_id == workflow.project_id}
+        stored = {ref: row for ref, row in stored.items() if row.project_id == project_id}
     missing = refs - stored.keys()
     if not missing:
         return []
-    names = await list_names(session, kind, workflow.project_id, SUGGEST_FROM)
+    names = await list_names(session, kind, project_id, SUGGEST_FROM)
     names = [*names, *(name for other, name in beside if other == kind)]
     return [
         FieldError(
             loc=loc,
-            msg=f"there is no {kind} {ref!r} in project {workflow.project_id!r}",
+            msg=f"there is no {kind} {ref!r} in project {project_id!r}",
             type=f"unknown_{kind}",
             hint=_suggestion(kind, ref, names),
         )

@@ -22,7 +22,7 @@ from studio.contracts.runs import (
     TemporalRef,
 )
 from studio.db.engine import WriteSession
-from studio.db.tables import RunRow
+from studio.db.tables import DefinitionRow, RunRow
 
 MAX_REPLAYS = 50
 """Named by the run that they replay; the list of runs has them all."""
@@ -41,13 +41,15 @@ class RunFilter:
     session_id: str | None = None
     user_id: str | None = None
     replay_of: str | None = None
-    batch: str | None = None
-    schedule: str | None = None
     created_after: datetime | None = None
     """Exclusive."""
     created_before: datetime | None = None
     """Exclusive."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    schedule: str | None = None
+    """Name or id of the schedule that started it."""
+    batch: str | None = None
+    """Id of the batch that it is part of."""
 
 
 async def insert_run(session: WriteSession, row: RunRow) -> None:
@@ -98,14 +100,17 @@ def _filtered(query: Select[RunRow], chosen: RunFilter) -> Select[RunRow]:
         "session_id": chosen.session_id,
         "user_id": chosen.user_id,
         "replay_of": chosen.replay_of,
-        "batch_id": chosen.batch,
-        "schedule_id": chosen.schedule,
     }
     query = query.filter_by(**{column: value for column, value in equal.items() if value is not None})
     if chosen.workflow is not None:
         query = _of_definition(query, "workflow", chosen.workflow)
     if chosen.agent is not None:
         query = _of_definition(query, "agent", chosen.agent)
+    if chosen.schedule is not None:
+        named = select(DefinitionRow.id).where(DefinitionRow.kind == "schedule", DefinitionRow.name == chosen.schedule)
+        query = query.where(or_(RunRow.schedule_id == chosen.schedule, RunRow.schedule_id.in_(named)))
+    if chosen.batch is not None:
+        query = query.where(RunRow.batch_id == chosen.batch)
     if chosen.statuses:
         query = query.where(RunRow.status.in_(chosen.statuses))
     if chosen.created_after is not None:
@@ -262,6 +267,8 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
         metadata=row.run_metadata,
         retry_count=row.retry_count,
         replay_of=row.replay_of,
+        schedule_id=row.schedule_id,
+        batch_id=row.batch_id,
         trace_id=row.trace_id,
         created_at=row.created_at,
         started_at=row.started_at,

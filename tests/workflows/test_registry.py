@@ -1,13 +1,11 @@
 """Workflow code in the SDK's sandbox, which refuses what is not deterministic: clocks, randomness, files, sockets."""
 
 import pytest
-from temporalio.worker import Replayer
 
 from studio.contracts.base import JsonObject
 from tests.support.platform import Engine
-from tests.support.sandbox import SANDBOX
+from tests.support.sandbox import replay_in_sandbox
 from tests.support.scripted_upstream import Reply
-from workflows.registry import WORKFLOWS
 
 
 class TestSandbox:
@@ -22,6 +20,4 @@ class TestSandbox:
         ]
         handle = await engine.start(steps, {"x": 1})
         await handle.result()
-        converter = engine.client.data_converter
-        replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=converter)
-        await replayer.replay_workflow(await handle.fetch_history())
+        await replay_in_sandbox(engine.client, handle.id)

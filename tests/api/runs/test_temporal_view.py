@@ -11,9 +11,10 @@ from temporalio.common import SearchAttributeKey
 
 from activities.worker import open_worker
 from studio.contracts.base import JsonObject
+from studio.search_attributes import SEARCH_ATTRIBUTES
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
-from workflows.names import SEARCH_ATTRIBUTES, child_workflow_id
+from workflows.names import child_workflow_id
 
 
 @pytest.fixture

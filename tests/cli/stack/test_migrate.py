@@ -7,10 +7,10 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
 from cli.stack import parts
+from studio.search_attributes import SEARCH_ATTRIBUTES
 from tests.support.ports import free_port
 from tests.support.servers import running
 from tests.support.stack import StudioCommand
-from workflows.names import SEARCH_ATTRIBUTES
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from cli.stack import parts
 from studio.contracts.definitions import parse_workflow
 from studio.contracts.prompts import RenderedPrompt
 from studio.engine.checks import check_workflow
+from studio.executions import workflow_type
 from tests.support.databases import sqlite_database
 from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
 from tests.support.ports import free_port
@@ -29,7 +30,7 @@ from tests.support.servers import running
 from tests.support.span_sink import SpanSink
 from tests.workflows.histories.archive import FOLDER, KEY, write_history
 from tests.workflows.histories.cases import CASES, Case, Handle
-from workflows.names import child_workflow_id, workflow_type
+from workflows.names import child_workflow_id
 
 SUGGESTED_EVENTS = 30
 CASE_SECONDS = 30
