@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -18,6 +18,7 @@ from studio.contracts.activities import (
     RenderPromptResult,
 )
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
+from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunRequest
 from workflows import policies
@@ -27,6 +28,8 @@ COMPLETE_CHAT = "complete_chat"
 RENDER_PROMPT = "render_prompt"
 PUBLISH_EVENTS = "publish_events"
 RECORD_END = "record_end"
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ async def complete_chat(request: CompletionRequest, options: CallOptions, summar
     policy = policies.LLM_CALL
     while True:
         try:
-            return await workflow.execute_activity(
+            result = await workflow.execute_activity(
                 COMPLETE_CHAT,
                 request,
                 result_type=CompletionResult,
@@ -57,6 +60,15 @@ async def complete_chat(request: CompletionRequest, options: CallOptions, summar
         except ActivityError as error:
             if not _worker_left(error):
                 raise
+        else:
+            return present(result)
+
+
+def present(value: ValueT | MissingPayload) -> ValueT:
+    """Raises `ApplicationError` of type `payload_missing` for a value whose stored bytes are gone."""
+    if isinstance(value, MissingPayload):
+        raise ApplicationError(value.message, type="payload_missing", non_retryable=True)
+    return value
 
 
 def _worker_left(error: ActivityError) -> bool:
@@ -67,7 +79,7 @@ def _worker_left(error: ActivityError) -> bool:
 
 
 async def render_prompt(request: RenderPromptRequest, options: CallOptions, summary: str) -> RenderPromptResult:
-    return await workflow.execute_activity(
+    result = await workflow.execute_activity(
         RENDER_PROMPT,
         request,
         result_type=RenderPromptResult,
@@ -76,6 +88,7 @@ async def render_prompt(request: RenderPromptRequest, options: CallOptions, summ
         retry_policy=options.retry,
         summary=PlainText(summary),
     )
+    return present(result)
 
 
 async def start_child(

@@ -28,6 +28,7 @@ from api.runs.progress import whole_progress
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest
+from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus
 from studio.errors import Conflict, DependencyUnavailable, NotFound
@@ -128,22 +129,26 @@ class Executions:
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             async with asyncio.timeout(ANSWER.total_seconds()):
-                return await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
+                found = await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
         except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError, RuntimeError):
             return None  # a view: the row's own steps are shown instead
+        return None if isinstance(found, MissingPayload) else found
 
     async def outcome(self, run_id: str) -> tuple[Json, RunError | None]:
         """Output and error of an execution that has ended."""
         handle = self._client.get_workflow_handle(run_id)
         try:
             with temporal_faults():
-                return await handle.result(rpc_timeout=CALL), None
+                result = await handle.result(rpc_timeout=CALL)
         except WorkflowFailureError as failure:
             cause = failure.cause
             if isinstance(cause, ApplicationError):
                 step = cause.details[0] if cause.details and isinstance(cause.details[0], str) else None
                 return None, RunError(type=cause.type or "internal_error", message=cause.message, step_id=step)
             return None, None
+        if isinstance(result, MissingPayload):
+            return None, RunError(type="payload_missing", message=result.message)
+        return result, None
 
     async def wait(self, run_id: str, seconds: float) -> bool:
         """Whether the execution ended in time."""
