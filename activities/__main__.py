@@ -8,6 +8,7 @@ import sys
 import structlog
 import uvloop
 
+from activities.maintenance import schedule_maintenance
 from activities.settings import WorkerSettings
 from activities.worker import open_worker
 from studio.errors import SettingsError
@@ -29,6 +30,7 @@ async def run(settings: WorkerSettings) -> None:
         try:
             async with open_worker(settings) as worker:
                 _log.info("worker.started", task_queue=settings.temporal_task_queue)
+                await schedule_maintenance(worker.client, settings.temporal_task_queue)
                 async with worker:
                     attempt = 0
                     await stop.wait()

@@ -12,6 +12,8 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.cleaning import Cleaner
+from activities.maintenance import MaintenanceActivities
 from activities.missing import MissingArguments, StuckRuns
 from activities.registry import build_activities
 from activities.settings import WorkerSettings
@@ -19,6 +21,7 @@ from studio.clients.llm import LlmClient
 from studio.clients.prompts import PromptClient
 from studio.db.engine import open_database
 from studio.store.answers import AnswerCache
+from studio.store.blobs import open_blobs
 from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 from studio.tracing import SpanSender
@@ -63,6 +66,9 @@ async def open_worker(settings: WorkerSettings) -> AsyncGenerator[Worker, None]:
             SpanSender(settings.prompt_url, content=settings.trace_content == "on") as spans,
             contextlib.aclosing(stuck),
         ):
-            yield build_worker(client, settings, build_activities(database, stream, answers, llm, prompts, spans))
+            cleaner = Cleaner(database, stream, open_blobs(settings, database), client)
+            maintenance = MaintenanceActivities(cleaner, settings.run_retention_days)
+            activities = build_activities(database, stream, answers, llm, prompts, spans)
+            yield build_worker(client, settings, [*activities, maintenance.clean_up])
     finally:
         await database.close()

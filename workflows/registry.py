@@ -1,5 +1,6 @@
 """Every workflow that a worker runs."""
 
+from workflows.maintenance import MaintenanceWorkflow
 from workflows.patterns import (
     AgentWorkflow,
     ConditionalWorkflow,
@@ -16,4 +17,5 @@ WORKFLOWS = (
     ConditionalWorkflow,
     GraphWorkflow,
     HierarchicalWorkflow,
+    MaintenanceWorkflow,
 )

@@ -1,14 +1,12 @@
 """Runs whose stored values somebody removed: each ends, and says what is gone and whose it was."""
 
 import asyncio
-import base64
 import gc
 import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 
 import pytest
 from sqlalchemy import text
@@ -18,6 +16,7 @@ from activities.worker import open_worker
 from studio.contracts.base import JsonObject
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
+from tests.support.noise import noise
 from tests.support.scripted_upstream import Reply
 
 # The SDK leaves the coroutine of a workflow whose task fails before its first step.
@@ -28,11 +27,6 @@ pytestmark = pytest.mark.filterwarnings(
 WITHIN_SECONDS = 15.0
 """It takes two; the machine may be busy. A failed call that is tried again takes minutes."""
 GONE = re.compile(r"The stored payload [0-9a-f]{64} is gone")
-
-
-def noise(size: int, seed: int = 1) -> str:
-    """Text that does not get shorter than three quarters."""
-    return base64.b64encode(Random(seed).randbytes(size * 3 // 4)).decode()
 
 
 LARGE = noise(200_000)
