@@ -2,17 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import get_args
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from studio.contracts.runs import FINAL_STATUSES
+from studio.contracts.runs import FINAL_STATUSES, RunStatus
 from studio.db.engine import WriteSession
 from studio.db.tables import BatchRow, IdempotencyRow, MessageRow, PendingApprovalRow, RunRow
 
+OPEN_STATUSES = sorted(set(get_args(RunStatus)) - FINAL_STATUSES)
+
 
 def _is_old(before: datetime) -> ColumnElement[bool]:
-    return and_(RunRow.ended_at < before, RunRow.status.in_(FINAL_STATUSES))
+    # Said with `in`, SQLite would look all ended runs up by their status, for each batch.
+    return and_(RunRow.ended_at < before, RunRow.status.not_in(OPEN_STATUSES))
 
 
 async def count_old_runs(session: AsyncSession, before: datetime) -> int:
@@ -40,10 +44,10 @@ async def _remove_conversations(session: WriteSession, runs: Collection[str]) ->
         run_of = func.split_part(MessageRow.conversation_id, "/", 1)
         await session.execute(delete(MessageRow).where(run_of.in_(runs)))
         return
-    for run_id in runs:
-        first, behind = f"{run_id}/", f"{run_id}0"  # the character after the slash
-        within = (MessageRow.conversation_id >= first, MessageRow.conversation_id < behind)
-        await session.execute(delete(MessageRow).where(*within))
+    within = (MessageRow.conversation_id >= bindparam("first"), MessageRow.conversation_id < bindparam("behind"))
+    # The character after the slash; the whole list in one go, since each statement is a way to another thread and back.
+    ranges = [{"first": f"{run_id}/", "behind": f"{run_id}0"} for run_id in runs]
+    await (await session.connection()).execute(delete(MessageRow).where(*within), ranges)
 
 
 async def remove_empty_batches(session: WriteSession, before: datetime) -> None:
