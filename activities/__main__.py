@@ -7,6 +7,7 @@ import sys
 import structlog
 import uvloop
 
+from activities.maintenance import schedule_maintenance
 from activities.readiness import wait_until_ready
 from activities.settings import WorkerSettings
 from activities.worker import open_worker
@@ -33,6 +34,7 @@ async def run(settings: WorkerSettings) -> None:
         return
     async with open_worker(settings) as worker:
         _log.info("worker.started", task_queue=settings.temporal_task_queue, build_id=settings.worker_build_id)
+        await schedule_maintenance(worker.client, settings.temporal_task_queue)
         async with worker:
             await stop.wait()
             _log.info("worker.stopping", drain_seconds=settings.worker_drain_seconds)

@@ -16,6 +16,8 @@ class WorkerSettings(DatabaseSettings, RedisSettings, TemporalSettings, WorkerPr
     """Model calls and other activities at once in this process."""
     worker_max_workflow_tasks: Annotated[int, Field(ge=2, le=10_000)] = 100
     """Runs that are taken a step further at once; a run that waits takes none."""
+    run_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 90
+    """Days after which an ended run is removed with everything that was kept of it; 0 keeps runs for ever."""
     worker_max_cached_runs: Annotated[int, Field(ge=1)] = 2_000
     """Runs whose state stays in memory; past it each step replays its run's history."""
     worker_max_pollers: Annotated[int, Field(ge=5, le=1_000)] = 100

@@ -3,6 +3,7 @@
 The one module that knows both: a worker is where they meet.
 """
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,12 +20,16 @@ from temporalio.worker import (
     WorkerTuner,
 )
 
+from activities.cleaning import Cleaner
+from activities.maintenance import MaintenanceActivities
+from activities.missing import MissingArguments, StuckRuns
 from activities.registry import build_activities
 from activities.settings import WorkerSettings
 from studio.clients.llm import LlmClient
 from studio.clients.prompts import PromptClient
 from studio.db.engine import open_database
 from studio.store.answers import AnswerCache
+from studio.store.blobs import open_blobs
 from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 from studio.tracing import SpanSender
@@ -45,6 +50,7 @@ def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[
         task_queue=settings.temporal_task_queue,
         workflows=WORKFLOWS,
         activities=activities,
+        interceptors=[MissingArguments()],
         # The tests run workflows in the sandbox (docs/decisions/0007): here it would import them anew for each run.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=settings.worker_max_cached_runs,
@@ -88,14 +94,20 @@ async def open_worker(settings: WorkerSettings) -> AsyncGenerator[Worker, None]:
     """A worker with everything that it needs, not yet started."""
     database = open_database(settings)
     try:
-        client = await connect_temporal(settings, database, lazy=False)
+        stuck = StuckRuns(database)
+        client = await connect_temporal(settings, database, lazy=False, on_missing=stuck.watch)
+        stuck.use(client)
         async with (
             EventStream(settings.redis_url) as stream,
             AnswerCache(settings.redis_url) as answers,
             LlmClient(settings.llm_url) as llm,
             PromptClient(settings.prompt_url) as prompts,
             SpanSender(settings.prompt_url, content=settings.trace_content == "on") as spans,
+            contextlib.aclosing(stuck),
         ):
-            yield build_worker(client, settings, build_activities(database, stream, answers, llm, prompts, spans))
+            cleaner = Cleaner(database, stream, open_blobs(settings, database), client)
+            maintenance = MaintenanceActivities(cleaner, settings.run_retention_days)
+            activities = build_activities(database, stream, answers, llm, prompts, spans)
+            yield build_worker(client, settings, [*activities, maintenance.clean_up])
     finally:
         await database.close()

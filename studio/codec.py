@@ -2,11 +2,12 @@
 
 import base64
 import binascii
+import copy
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,23 +15,29 @@ from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, ToJsonOptions
 from temporalio.converter import (
+    ActivitySerializationContext,
     CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
     DefaultPayloadConverter,
+    EncodingPayloadConverter,
     ExternalStorage,
     JSONPlainPayloadConverter,
     PayloadCodec,
+    SerializationContext,
     StorageDriver,
     StorageDriverClaim,
     StorageDriverRetrieveContext,
     StorageDriverStoreContext,
     StorageDriverWorkflowInfo,
+    WithSerializationContext,
+    WorkflowSerializationContext,
 )
 
 from studio.compression import compress, decompress
+from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
-from studio.errors import SettingsError
+from studio.errors import NotFound, SettingsError
 from studio.store.blob_uses import owner_of
 from studio.store.blobs import BlobStore
 
@@ -39,26 +46,43 @@ EXTERNAL_BYTES = 64 * 1024
 KEY_ID_BYTES = 4
 NONCE_BYTES = 12
 ENCODING = b"binary/encrypted"
+MISSING = b"studio/missing-payload"
+"""Of what is handed on in place of a payload whose blob is gone; it never reaches Temporal."""
 PLAIN = "studio-plain"
 """Marks, between converter and cipher only, what stays readable."""
 _READABLE_MESSAGES = (b"temporal.api.sdk.v1.WorkflowMetadata",)
 """What the Temporal UI asks for progress with; holds step names and states."""
 
 
-class PayloadCipher(PayloadCodec):
+OnMissing = Callable[[str, str], None]
+"""Told which workflow reads a payload whose blob is gone, and the blob's digest."""
+
+
+class PayloadCipher(PayloadCodec, WithSerializationContext):
     """AES-256-GCM over the compressed payload (NIST SP 800-38D); in front the key's id and a random nonce.
 
     The first key encrypts, all decrypt. Payloads that will be stored apart get a nonce derived from their content, so
     that equal ones stay equal and ten thousand runs share one stored definition.
     """
 
-    def __init__(self, keys: Sequence[SecretStr]) -> None:
+    def __init__(self, keys: Sequence[SecretStr], on_missing: OnMissing | None = None) -> None:
         if not keys:
             raise SettingsError("STUDIO_SECRET_KEYS is empty. Give at least one base64 key of 32 bytes.")
         raw = [_read_key(key) for key in keys]
         self._ciphers = {_key_id(key): AESGCM(key) for key in raw}
         self._newest = _key_id(raw[0])
         self._nonce_key = hashlib.sha256(b"studio payload nonce" + raw[0]).digest()
+        self._on_missing = on_missing
+        self._workflow_id: str | None = None
+
+    def with_context(self, context: SerializationContext) -> Self:
+        if self._on_missing is None or not isinstance(
+            context, WorkflowSerializationContext | ActivitySerializationContext
+        ):
+            return self
+        bound = copy.copy(self)
+        bound._workflow_id = context.workflow_id  # noqa: SLF001 - a copy of this object
+        return bound
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [self._encode(payload) for payload in payloads]
@@ -80,6 +104,8 @@ class PayloadCipher(PayloadCodec):
         return Payload(metadata={"encoding": ENCODING}, data=data)
 
     def _decode(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") == MISSING and self._on_missing is not None and self._workflow_id:
+            self._on_missing(self._workflow_id, payload.data.decode())
         if payload.metadata.get("encoding") != ENCODING:
             return payload
         key_id, sealed = _parts(payload)
@@ -136,7 +162,14 @@ class BlobStorage(StorageDriver):
     async def retrieve(
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
     ) -> list[Payload]:
-        return [Payload.FromString(await self._blobs.get(claim.claim_data["sha256"])) for claim in claims]
+        return [await self._retrieve(claim.claim_data["sha256"]) for claim in claims]
+
+    async def _retrieve(self, digest: str) -> Payload:
+        try:
+            return Payload.FromString(await self._blobs.get(digest))
+        except NotFound:
+            # Raised here it would fail the workflow's task, which is tried again for ever.
+            return Payload(metadata={"encoding": MISSING}, data=digest.encode())
 
 
 class _Json(PydanticJSONPlainPayloadConverter):
@@ -151,19 +184,32 @@ class _Json(PydanticJSONPlainPayloadConverter):
         return payload
 
 
+class _Missing(EncodingPayloadConverter):
+    @property
+    def encoding(self) -> str:
+        return MISSING.decode()
+
+    def to_payload(self, value: Any) -> Payload | None:
+        return None
+
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        return MissingPayload(payload.data.decode())
+
+
 class StudioPayloadConverter(CompositePayloadConverter):
-    """Contracts as JSON through Pydantic."""
+    """Contracts as JSON through Pydantic; a value whose blob is gone is read as a `MissingPayload`."""
 
     def __init__(self) -> None:
         converters = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(_Json() if isinstance(one, JSONPlainPayloadConverter) else one for one in converters))
+        ours = (_Json() if isinstance(one, JSONPlainPayloadConverter) else one for one in converters)
+        super().__init__(_Missing(), *ours)
 
 
-def data_converter(keys: Sequence[SecretStr], blobs: BlobStore) -> DataConverter:
+def data_converter(keys: Sequence[SecretStr], blobs: BlobStore, on_missing: OnMissing | None = None) -> DataConverter:
     """Everything that goes to Temporal and comes back, failure messages included. Raises `SettingsError`."""
     return DataConverter(
         payload_converter_class=StudioPayloadConverter,
-        payload_codec=PayloadCipher(keys),
+        payload_codec=PayloadCipher(keys, on_missing),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
         external_storage=ExternalStorage(drivers=[BlobStorage(blobs)], payload_size_threshold=EXTERNAL_BYTES),
     )

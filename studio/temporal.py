@@ -3,7 +3,7 @@
 from temporalio.client import Client
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
-from studio.codec import data_converter
+from studio.codec import OnMissing, data_converter
 from studio.db.engine import Database
 from studio.settings import TemporalSettings
 from studio.store.blobs import open_blobs
@@ -22,7 +22,9 @@ retries for ten seconds, whatever stands here.
 """
 
 
-async def connect_temporal(settings: TemporalSettings, database: Database, *, lazy: bool = True) -> Client:
+async def connect_temporal(
+    settings: TemporalSettings, database: Database, *, lazy: bool = True, on_missing: OnMissing | None = None
+) -> Client:
     """A client that encrypts, and stores large payloads apart.
 
     A lazy one connects at its first call, so that a service starts while Temporal is down.
@@ -32,7 +34,7 @@ async def connect_temporal(settings: TemporalSettings, database: Database, *, la
         namespace=settings.temporal_namespace,
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         tls=_tls(settings),
-        data_converter=data_converter(settings.secret_keys, open_blobs(settings, database)),
+        data_converter=data_converter(settings.secret_keys, open_blobs(settings, database), on_missing),
         retry_config=_RETRY,
         lazy=lazy,
     )

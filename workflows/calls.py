@@ -22,6 +22,7 @@ from studio.contracts.activities import (
     RenderPromptResult,
 )
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
+from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
 from studio.contracts.runs import RunRequest
 from studio.contracts.starts import PreparedRun, PrepareRunRequest, StartBatchRequest
@@ -39,6 +40,8 @@ START_BATCH = "start_batch"
 
 CallT = TypeVar("CallT", CompletionRequest, RenderPromptRequest)
 ResultT = TypeVar("ResultT")
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,13 @@ class CallOptions:
         attempts = self.retry.maximum_attempts
         left = max(attempts - failed, 1) if attempts else 0
         return replace(self, retry=replace(self.retry, maximum_attempts=left))
+
+
+def present(value: ValueT | MissingPayload) -> ValueT:
+    """Raises `ApplicationError` of type `payload_missing` for a value whose stored bytes are gone."""
+    if isinstance(value, MissingPayload):
+        raise ApplicationError(value.message, type="payload_missing", non_retryable=True)
+    return value
 
 
 async def complete_chat(request: CompletionRequest, options: CallOptions, summary: str) -> CompletionResult:
@@ -103,7 +113,7 @@ async def _whoever_works(
     """
     while True:
         try:
-            return await call(request, options)
+            return present(await call(request, options))
         except ActivityError as error:
             cause = error.cause
             if not isinstance(cause, ApplicationError) or cause.type != WORKER_SHUTDOWN:

@@ -335,7 +335,7 @@ class Driver:
         paused = self._state.paused
         if paused is not None and paused.reason == "requested":  # meanwhile, when there was no child yet to be told
             await handle.signal(PAUSE)
-        return ChildResult.model_validate(await handle)
+        return ChildResult.model_validate(calls.present(await handle))
 
     # The end
 

@@ -5,6 +5,7 @@ from temporalio import workflow
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.runs import RunRequest
+from workflows.calls import present
 from workflows.carried import Carried
 from workflows.driver import Driver
 
@@ -14,7 +15,7 @@ class PatternWorkflow:
 
     @workflow.init
     def __init__(self, request: RunRequest, definition: ResolvedDefinition, carried: Carried | None) -> None:
-        self._driver = Driver(request, definition, carried)
+        self._driver = Driver(present(request), present(definition), present(carried))
 
 
 @workflow.defn

@@ -1,6 +1,7 @@
 """Every workflow that a worker runs."""
 
 from workflows.batch import BatchWorkflow
+from workflows.maintenance import MaintenanceWorkflow
 from workflows.patterns import (
     AgentWorkflow,
     ConditionalWorkflow,
@@ -20,4 +21,5 @@ WORKFLOWS = (
     HierarchicalWorkflow,
     ScheduledRunWorkflow,
     BatchWorkflow,
+    MaintenanceWorkflow,
 )

@@ -27,6 +27,7 @@ from studio.engine.state import (
     SignalReceived,
     StepResolved,
 )
+from workflows.calls import present
 from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
 
 
@@ -55,14 +56,14 @@ def register_handlers(run: Steered) -> None:
         run.hear(LimitsChanged(workflow.now(), changes))
 
     def decide(request: DecideRequest) -> ApprovalOutcome:
-        return _decide(run, request)
+        return _decide(run, present(request))
 
     def resolve(request: ResolveRequest) -> StepRun:
-        return _resolve(run, request)
+        return _resolve(run, present(request))
 
     def receive(name: str, arguments: Sequence[RawValue]) -> None:
         payload = workflow.payload_converter().from_payload(arguments[0].payload) if arguments else None
-        run.hear(SignalReceived(workflow.now(), name, payload))
+        run.hear(SignalReceived(workflow.now(), name, present(payload)))
 
     workflow.set_query_handler(PROGRESS, progress)
     workflow.set_signal_handler(PAUSE, _steer(run, PAUSE, PauseRequested))

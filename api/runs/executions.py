@@ -24,6 +24,7 @@ from api.runs.progress import whole_progress
 from studio.contracts.base import Json, Wire
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, ResolveRequest
+from studio.contracts.missing import MissingPayload
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus, StepRun
 from studio.engine.progress import progress_of
 from studio.engine.state import RunState
@@ -179,11 +180,12 @@ class Executions:
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             async with asyncio.timeout(ANSWER.total_seconds()):
-                return await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
+                found = await handle.query(PROGRESS, result_type=RunProgress, rpc_timeout=ANSWER)
         except RPCError as error:
             return await self._given(workflow_id) if _NEVER_BEGAN in error.message else None
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError, RuntimeError):
             return None  # a view: the row's own steps are shown instead
+        return None if isinstance(found, MissingPayload) else found
 
     async def _given(self, workflow_id: str) -> RunProgress | None:
         """Of a workflow that ended before any worker took it up: what was done before."""
@@ -198,7 +200,7 @@ class Executions:
         handle = self._client.get_workflow_handle(run_id)
         try:
             with temporal_faults():
-                return await handle.result(rpc_timeout=CALL), None
+                result = await handle.result(rpc_timeout=CALL)
         except WorkflowFailureError as failure:
             cause = failure.cause
             if isinstance(cause, ApplicationError):
@@ -207,6 +209,9 @@ class Executions:
             if isinstance(cause, TerminatedError):
                 return None, RunError(type="cancelled", message=f"The run was terminated: {cause.message}")
             return None, None
+        if isinstance(result, MissingPayload):
+            return None, RunError(type="payload_missing", message=result.message)
+        return result, None
 
     async def wait(self, run_id: str, seconds: float) -> bool:
         """Whether the execution ended in time."""

@@ -18,6 +18,7 @@ ErrorType = Literal[
     "cancelled",
     "expression_error",
     "payload_too_large",
+    "payload_missing",
     "limit_exceeded",
     "schema_mismatch",
     "join_unmet",

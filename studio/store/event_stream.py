@@ -3,7 +3,7 @@
 The stream is a view: losing Redis loses live tokens, never a run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Self, cast
 
 import orjson
@@ -89,6 +89,13 @@ class EventStream:
             _log.warning("events.lost", run_id=run_id, count=len(events), error=type(error).__name__)
             return False
         return True
+
+    async def remove(self, runs: Collection[str]) -> None:
+        """What Redis does not remove now it forgets by itself, a day after the last event."""
+        try:
+            await self._redis.unlink(*(name for run_id in runs for name in (_stream(run_id), _published(run_id))))
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.warning("events.not_removed", count=len(runs), error=type(error).__name__)
 
     async def read(
         self, run_id: str, after: str = "0-0", *, block_ms: int | None = None, count: int = 1000
