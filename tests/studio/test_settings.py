@@ -22,3 +22,13 @@ class TestTemporalTls:
             assert "STUDIO_TEMPORAL_TLS_CERT" in refused.value.detail
             assert "STUDIO_TEMPORAL_TLS_KEY" in refused.value.detail
             assert SECRET_KEY.get_secret_value() not in refused.value.detail
+
+
+class TestWorkerVersion:
+    @pytest.mark.parametrize("given", ["worker_deployment", "worker_build_id"])
+    def test_one_without_the_other_is_refused(self, given: str) -> None:
+        values: dict[str, Any] = {given: "one"}
+        with pytest.raises(SettingsError) as refused:
+            load_settings(StackSettings, **values)
+        assert "STUDIO_WORKER_DEPLOYMENT" in refused.value.detail
+        assert "STUDIO_WORKER_BUILD_ID" in refused.value.detail
