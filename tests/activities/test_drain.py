@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from activities.worker import open_worker
 from cli.stack import parts
 from studio.db.migrate import migrate
 from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_process, worker_settings
@@ -75,6 +76,14 @@ class TestDrain:
             worker.send_signal(signal.SIGTERM)
             await worker.logged("worker.stopping")
             assert await worker.stop(signal.SIGINT) == 128 + signal.SIGINT
+
+
+class TestTuner:
+    async def test_one_that_watches_the_machine_carries_runs_out(self, engine: Engine) -> None:
+        settings = engine.settings.model_copy(update={"worker_tuner": "resource", "worker_max_pollers": 5})
+        async with open_worker(settings) as worker, worker:
+            handle = await engine.start([ONCE], "go")
+            assert await handle.result() == "Hello from the script."
 
 
 class TestStart:

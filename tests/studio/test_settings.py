@@ -51,3 +51,13 @@ class TestBlobUrl:
         url = "s3://bucket/a/b/?endpoint=http://127.0.0.1:9000&region=eu-west-1"
         assert parse_blob_url(url) == BlobUrl("bucket", "a/b", "http://127.0.0.1:9000", "eu-west-1")
         assert parse_blob_url("s3://bucket") == BlobUrl("bucket", None, None, None)
+
+
+class TestWorkerVersion:
+    @pytest.mark.parametrize("given", ["worker_deployment", "worker_build_id"])
+    def test_one_without_the_other_is_refused(self, given: str) -> None:
+        values: dict[str, Any] = {given: "one"}
+        with pytest.raises(SettingsError) as refused:
+            load_settings(StackSettings, **values)
+        assert "STUDIO_WORKER_DEPLOYMENT" in refused.value.detail
+        assert "STUDIO_WORKER_BUILD_ID" in refused.value.detail
