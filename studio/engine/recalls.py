@@ -91,7 +91,9 @@ def takes(turn: "Turn", path: str) -> bool:
 def holds_back(turn: "Turn", path: str) -> bool:
     """Whether a step that is to run must wait, since there may be more to recall."""
     held = turn.state.remembered
-    if held is None or not held.ends or turn.state.phase != "running" or turn.state.steps[path].kind in BLOCK_KINDS:
+    if held is None or turn.state.phase != "running" or turn.state.steps[path].kind in BLOCK_KINDS:
+        return False
+    if not held.ends and not turn.state.held:
         return False
     turn.state.held.append(path)
     return True

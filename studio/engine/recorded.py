@@ -136,9 +136,9 @@ class Recorded:
     def is_later(self, path: str, since: str) -> bool:
         """Whether a step began once the one at `since` was over. What has not ended led to nothing."""
         ended, began = self.runs[since].ended_at, self.runs[path].started_at
-        if self.runs[since].status in UNENDED:
+        if self.runs[since].status in UNENDED or self.order[path] < self.order[since]:
             return False
-        return self.order[path] > self.order[since] if ended is None or began is None else began >= ended
+        return ended is None or began is None or began >= ended
 
     # What names mean
 

@@ -23,6 +23,8 @@ def named(recorded: Recorded, name: str) -> list[str]:
         return [name]
     if name in recorded.plan.nodes and name != ROOT:
         return recorded.by_node.get(name, [])
+    if not name:
+        raise UnknownStep(name, "An empty name names no step.")
     last = [path for path in recorded.nodes if path.rpartition("/")[2] == name]
     if last or recorded.resolve(name) is not None:
         return last
