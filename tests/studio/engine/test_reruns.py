@@ -265,6 +265,15 @@ class TestChildWorkflows:
         assert life.called == ["c/d/y", "c/z"]
         assert life.input("c/d/y") == "better"
 
+    def test_an_input_for_no_step_inside_fails_the_step_that_runs_it(self) -> None:
+        life = self.life()
+        life.run("c/d/y")
+        life.again(inputs={"c/nope": 1})
+        error = life.ended.end.error
+        assert error is not None
+        assert (error.type, error.step_id) == ("invalid_request", "c")
+        assert "'inner': There is no step 'nope'" in error.message
+
     def test_one_that_ended_is_kept_with_all_inside(self) -> None:
         life = Life({"id": "c", "workflow": "deep"}, ask("b"), workflows={"deep": self.DEEP})
         life.run("b")
