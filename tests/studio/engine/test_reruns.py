@@ -353,6 +353,22 @@ class TestReplay:
         life.again(overrides={"s": "given"})
         assert (life.called, life.input("b")) == (["b"], "given")
 
+    def test_an_output_can_be_given_to_a_step_that_was_not_reached(self) -> None:
+        inner: JsonObject = {
+            "id": "s",
+            "sequential": {"steps": [ask("x"), {"id": "t", "sequential": {"steps": [ask("y")]}}]},
+        }
+        life = Life(ask("a"), inner, ask("b", input="${{ steps.y.output }}"))
+        life.run("a")
+        life.again(overrides={"y": "given"})
+        assert (life.called, life.input("b")) == (["a", "s/x", "b"], "given")
+        looped = Life(ask("a"), {"id": "l", "loop": {"do": [ask("x")], "while": "${{ iteration < 1 }}"}})
+        looped.run("a")
+        with pytest.raises(UnknownStep, match="give its path"):
+            plan_rerun(looped.plan, looped.recorded, overrides={"x": 1})
+        looped.again(overrides={"l#0/x": "given"})
+        assert (looped.called, looped.ended.end.output) == (["a"], "given")
+
     def test_another_input_reaches_those_that_use_it(self) -> None:
         life = Life(ask("a"), ask("b", input=1), ask("c", input="${{ input }}"), given=1)
         life.run()
