@@ -61,8 +61,12 @@ class _Recorded:
     """None when Temporal no longer has it."""
     definition: ResolvedDefinition
     """Exactly as the run had it; where Temporal no longer has that, as it resolves now."""
-    parent_span_id: str | None = None
-    priority: RunPriority = DEFAULT_PRIORITY
+    request: RunRequest | None
+    """What its newest execution began with; None where Temporal no longer has that."""
+
+    @property
+    def priority(self) -> RunPriority:
+        return DEFAULT_PRIORITY if self.request is None else self.request.priority
 
 
 class Reruns:
@@ -115,7 +119,12 @@ class Reruns:
                 check_input(row.input, run.definition)
                 if not await self._launcher.insert(row, claim):  # the same key came at the same time
                     return await self.replay(run_id, body, trigger, wait_seconds=wait_seconds)
-            request = first_request(row, trigger, priority=run.priority, resume=resumption)
+            request = first_request(
+                row,
+                trigger,
+                priority=run.priority,
+                resume=resumption,
+            )
             await self._launcher.execute(row, request, run.definition, claim)
             known = row
         return await self._runs.settled(known.id, wait_seconds)
@@ -127,8 +136,7 @@ class Reruns:
         execution = await self._executions.find(row.id)
         begun = None if execution is None else await self._executions.begun(row.id, execution.run_id)
         if begun is not None:
-            request = begun.request
-            return _Recorded(row, execution, begun.definition, request.parent_span_id, request.priority)
+            return _Recorded(row, execution, begun.definition, begun.request)
         async with self._database.read() as session:
             try:
                 definition = await resolve(
@@ -137,7 +145,7 @@ class Reruns:
             except VersionGone:
                 name = f"version {row.definition_version} of the {row.kind} {row.definition_name!r}"
                 raise Conflict(f"The run {row.id!r} cannot begin again: {name} is gone.") from None
-        return _Recorded(row, execution, definition)
+        return _Recorded(row, execution, definition, None)
 
     async def _progress(self, run: _Recorded) -> RunProgress:
         """What its steps did. Raises when nobody can say: what was paid for must not be paid again."""
@@ -168,6 +176,8 @@ class Reruns:
     async def _await_close(self, run: _Recorded) -> None:
         if run.execution is None or run.execution.end is not None:
             return
+        if run.request is not None and run.request.context.retry > run.row.retry_count:
+            raise _is_retried(run.row)
         if not await self._executions.wait(run.row.id, CLOSING_SECONDS):
             message = f"The run {run.row.id!r} is still being closed. Try again shortly."
             raise DependencyUnavailable("temporal", message)
@@ -177,13 +187,13 @@ class Reruns:
         retry = row.retry_count + 1
         async with self._database.write() as session:
             if not await requeue_run(session, row, at):
-                raise Conflict(f"The run {row.id!r} is being retried already.")
+                raise _is_retried(row)
         # A reader that comes after the answer must not take the end before for the run's.
         await self._stream.publish(row.id, [run_retried(at, retry)])
         request = RunRequest(
             context=context_of(row).model_copy(update={"retry": retry}),
             root_span_id=derived_span_id(row.id),
-            parent_span_id=run.parent_span_id,
+            parent_span_id=None if run.request is None else run.request.parent_span_id,
             input=row.input,
             metadata=row.run_metadata,
             priority=run.priority,
@@ -218,11 +228,15 @@ class Reruns:
         return is_back
 
 
+def _is_retried(row: RunRow) -> Conflict:
+    return Conflict(f"The run {row.id!r} is being retried already.", extra={"run_status": "queued"})
+
+
 def _not_now(row: RunRow, statuses: frozenset[RunStatus]) -> Conflict:
-    if row.status not in FINAL_STATUSES:
-        advice = "Wait for its end, or cancel it."
+    if statuses == FINAL_STATUSES:
+        advice = "Wait for its end."
     else:
-        advice = "Only a failed, cancelled, terminated or timed-out run can be retried; a replay is a new run of it."
+        advice = "Only a failed, cancelled, terminated or timed-out run can be retried."
     return Conflict(f"The run {row.id!r} is {row.status}. {advice}", extra={"run_status": row.status})
 
 

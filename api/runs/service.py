@@ -59,10 +59,12 @@ class RunService:
         progress: RunProgress | None = None
         if row.status in FINAL_STATUSES:
             row = await self._mender.complete(row)
+        elif row.status == "queued" and row.retry_count > 0:
+            row = await self._refreshed(row)  # the execution before would answer, until there is a new one
         else:
             progress, row = await asyncio.gather(self._executions.progress(run_id), self._refreshed(row))
         run = to_run(row, self._ui_root, None if row.status in FINAL_STATUSES else progress)
-        return run.model_copy(update={"replays": replays})
+        return run.model_copy(update={"replays": list(replays)})
 
     async def cancel(self, run_id: str) -> Run:
         """Ask the run to stop; it ends when its steps have let go."""

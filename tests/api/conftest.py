@@ -80,6 +80,13 @@ async def live(tmp_path: Path, temporal_address: str, redis_url: str, database_u
 
 
 @pytest.fixture
+async def lite(tmp_path: Path, temporal_address: str, redis_url: str) -> AsyncGenerator[Live]:
+    """As `live`, on SQLite alone: where the database makes no difference."""
+    async with open_live(tmp_path, temporal_address, redis_url, sqlite_database(tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
 async def idle(tmp_path: Path, temporal_address: str, redis_url: str) -> AsyncGenerator[Live]:
     """No worker: runs stay queued."""
     url = sqlite_database(tmp_path)

@@ -12,7 +12,7 @@ from studio.contracts.base import JsonObject
 from studio.db.tables import RunRow
 from tests.api.conftest import Live
 from tests.support.scripted_upstream import Reply
-from tests.support.services import RunningApi, serving_api
+from tests.support.services import serving_api
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -71,11 +71,11 @@ class TestTerminate:
         problem = (await live.api.post(f"/runs/{run_id}/terminate")).problem(409, "conflict")
         assert problem["run_status"] == "terminated"
 
-    async def test_refused(self, api: RunningApi, live: Live) -> None:
-        (await api.post("/runs/run_nope/terminate")).problem(404, "not-found")
-        await live.workflow(ECHO)
-        run = (await live.api.post("/workflows/test/runs", {}, wait=30)).ok(200)
-        assert (await live.api.post(f"/runs/{run['id']}/terminate")).problem(409, "conflict")["run_status"] == (
+    async def test_refused(self, lite: Live) -> None:
+        (await lite.api.post("/runs/run_nope/terminate")).problem(404, "not-found")
+        await lite.workflow(ECHO)
+        run = (await lite.api.post("/workflows/test/runs", {}, wait=30)).ok(200)
+        assert (await lite.api.post(f"/runs/{run['id']}/terminate")).problem(409, "conflict")["run_status"] == (
             "succeeded"
         )
 
@@ -110,22 +110,21 @@ class TestTerminate:
 
 class TestEndedInTemporal:
     @pytest.mark.parametrize("end", ["terminate", "cancel"])
-    async def test_is_seen_within_seconds(self, live: Live, end: str) -> None:
-        run_id = await streaming(live)
-        await live.api.until(f"/runs/{run_id}", lambda run: len(run["steps"]) == 2)
-        await self.end(live, run_id, end)
-        run = await live.api.until(f"/runs/{run_id}", lambda run: run["ended_at"] is not None, SEEN_WITHIN_SECONDS)
+    async def test_is_seen_within_seconds(self, lite: Live, end: str) -> None:
+        run_id = await streaming(lite)
+        await lite.api.until(f"/runs/{run_id}", lambda run: len(run["steps"]) == 2)
+        await self.end(lite, run_id, end)
+        run = await lite.api.until(f"/runs/{run_id}", lambda run: run["ended_at"] is not None, SEEN_WITHIN_SECONDS)
         assert run["status"] == ("terminated" if end == "terminate" else "cancelled")
         assert states(run) == [("echo", "succeeded"), ("ask", "cancelled")]
-        assert (await events(live, run_id))[-1]["type"] == f"run.{run['status']}"
+        assert (await events(lite, run_id))[-1]["type"] == f"run.{run['status']}"
 
-    async def test_a_stream_that_is_watched_closes(self, idle: Live) -> None:
-        async with open_worker(idle.engine.settings) as worker, worker:
-            run_id = await streaming(idle)
-            async with idle.api.http.get(f"/api/v1/runs/{run_id}/events") as watching:
-                await watching.content.readany()
-                await self.end(idle, run_id, "terminate")
-                told = await watching.read()
+    async def test_a_stream_that_is_watched_closes(self, lite: Live) -> None:
+        run_id = await streaming(lite)
+        async with lite.api.http.get(f"/api/v1/runs/{run_id}/events") as watching:
+            await watching.content.readany()
+            await self.end(lite, run_id, "terminate")
+            told = await watching.read()
         assert b"\nevent: run.terminated\n" in told
         assert b"by hand" in told
 

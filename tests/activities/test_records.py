@@ -1,0 +1,112 @@
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.records import RecordActivities
+from studio.contracts.activities import RecordEndRequest
+from studio.contracts.base import utc_now
+from studio.contracts.events import NewEvent
+from studio.contracts.ids import IdPrefix, new_id
+from studio.contracts.runs import Run, RunContext, RunEnd, RunProgress, RunStatus
+from studio.db.engine import Database
+from studio.db.migrate import migrate_database
+from studio.db.tables import RunRow
+from studio.store.event_stream import EventStream
+from studio.store.runs import get_run, insert_run, requeue_run, to_run
+from studio.tracing import SpanSender
+from tests.support.databases import sqlite_database
+from tests.support.span_sink import SpanSink
+
+
+class Recorder:
+    """The activity, for one run."""
+
+    def __init__(self, database: Database, stream: EventStream, spans: SpanSender) -> None:
+        self._database = database
+        self._stream = stream
+        self._records = RecordActivities(database, stream, spans)
+        self.context = RunContext(
+            run_id=new_id(IdPrefix.RUN), project_id="p", workflow_name="w", workflow_version=1, trace_id="a" * 32
+        )
+
+    async def end(self, status: RunStatus, *, retry: int = 0, **fields: Any) -> None:
+        now = utc_now()
+        end = RunEnd(status=status, progress=RunProgress(), started_at=now, ended_at=now, **fields)
+        request = RecordEndRequest(
+            run=self.context.model_copy(update={"retry": retry}),
+            root_span_id="b" * 16,
+            end=end,
+            events=[NewEvent.model_validate({"ts": now, "attempt": retry + 1, "type": f"run.{status}"})],
+        )
+        await ActivityEnvironment().run(self._records.record_end, request)
+
+    async def retried(self) -> None:
+        async with self._database.write() as session:
+            row = await get_run(session, self.context.run_id)
+            assert row is not None
+            assert await requeue_run(session, row, utc_now() + timedelta(seconds=1))
+
+    async def run(self) -> Run:
+        async with self._database.read() as session:
+            row = await get_run(session, self.context.run_id)
+        assert row is not None
+        return to_run(row)
+
+    async def told(self) -> list[str]:
+        return [event.type for event in await self._stream.read(self.context.run_id)]
+
+
+@pytest.fixture
+async def recorder(tmp_path: Path, redis_url: str) -> AsyncGenerator[Recorder]:
+    database = Database(sqlite_database(tmp_path))
+    await migrate_database(database)
+    async with SpanSink() as sink, EventStream(redis_url) as stream, SpanSender(sink.url) as spans:
+        found = Recorder(database, stream, spans)
+        async with database.write() as session:
+            await insert_run(session, _row(found.context))
+        yield found
+    await database.close()
+
+
+def _row(context: RunContext) -> RunRow:
+    return RunRow(
+        id=context.run_id,
+        kind="workflow",
+        project_id="p",
+        definition_id="wf_1",
+        definition_name="w",
+        definition_version=1,
+        status="queued",
+        run_metadata={},
+        trace_id=context.trace_id,
+        created_at=utc_now(),
+    )
+
+
+class TestRecordEnd:
+    async def test_twice_is_once(self, recorder: Recorder) -> None:
+        await recorder.end("failed")
+        first = await recorder.run()
+        await recorder.end("failed")
+        assert (await recorder.run(), await recorder.told()) == (first, ["run.failed"])
+
+    async def test_that_of_an_earlier_execution_comes_too_late(self, recorder: Recorder) -> None:
+        await recorder.end("failed")
+        await recorder.retried()
+        await recorder.end("failed")
+        assert (await recorder.run()).status == "queued"
+        await recorder.end("succeeded", retry=1, output=5)
+        run = await recorder.run()
+        await recorder.end("failed")
+        assert await recorder.run() == run
+        assert (run.status, run.output, run.retry_count) == ("succeeded", 5, 1)
+
+    async def test_of_a_run_that_was_ended_otherwise(self, recorder: Recorder) -> None:
+        await recorder.end("terminated")
+        await recorder.end("succeeded", output=5)
+        run = await recorder.run()
+        assert (run.status, run.output, await recorder.told()) == ("terminated", None, ["run.terminated"])
