@@ -20,7 +20,7 @@ from studio.contracts.runs import RunUsage
 from studio.engine.caching import is_worth_keeping
 from studio.engine.messages import opening_messages
 from studio.store.answers import AnswerCache, answer_digest
-from studio.store.conversations import ConversationStore
+from studio.store.conversations import ConversationStore, KeptAnswer, Receipt
 
 KEEP_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)
 """An answer was paid for: the database gets a minute to come back before the model is asked again."""
@@ -42,7 +42,8 @@ class LLMActivities:
     async def complete_chat(self, request: CompletionRequest) -> CompletionResult:
         """Ask the model with the conversation so far and append its answer; or give an earlier one, if that will do.
 
-        Cancelled, it closes the connection, and with it the provider's. Raises `ApplicationError`.
+        An answer that an earlier attempt kept, and could not tell of, is not asked for again. Cancelled, it closes the
+        connection, and with it the provider's. Raises `ApplicationError`.
         """
         answer = _Answer(request.step)
         try:
@@ -68,6 +69,10 @@ class LLMActivities:
 
     async def _answer(self, request: CompletionRequest, step: RunningStep, answer: "_Answer") -> int:
         """Fill the answer; returns the conversation's length."""
+        kept = await self._conversations.kept(step.conversation_id, _call_id()) if activity.info().attempt > 1 else None
+        if kept is not None:  # only the way to Temporal failed: it is paid for
+            answer.take_kept(kept)
+            return kept.length
         cache = request.cache
         digest = answer_digest(step.run.project_id, cache.key) if cache is not None else ""
         known = await self._answers.get(digest) if cache is not None else None
@@ -108,14 +113,19 @@ class LLMActivities:
                 answer.finish_reason = delta.finish_reason or answer.finish_reason
 
     async def _keep(self, step: RunningStep, length: int, answer: "_Answer") -> int:
-        message: JsonObject = {"role": "assistant", "content": answer.text}
+        receipt = Receipt(call=_call_id(), finish_reason=answer.finish_reason, used=answer.used())
         for pause in KEEP_PAUSES_SECONDS:
             try:
-                return await self._conversations.write(step.conversation_id, length, [message])
+                return await self._conversations.keep(step.conversation_id, length, answer.text, receipt)
             except (OperationalError, InterfaceError, OSError) as error:
                 _log.warning("activity.answer_waits_for_database", error=type(error).__name__)
                 await asyncio.sleep(pause)
-        return await self._conversations.write(step.conversation_id, length, [message])
+        return await self._conversations.keep(step.conversation_id, length, answer.text, receipt)
+
+
+def _call_id() -> str:
+    info = activity.info()
+    return f"{info.workflow_run_id}/{info.activity_id}"
 
 
 class _Answer:
@@ -132,12 +142,20 @@ class _Answer:
         self.usage = Usage()
         self.cost_usd: Decimal | None = None
         self.finish_reason: str | None = None
+        self._kept: FailureDetails | None = None
+
+    def take_kept(self, kept: KeptAnswer) -> None:
+        """What an earlier attempt was answered."""
+        self.pieces, self.finish_reason = [kept.text], kept.receipt.finish_reason
+        self._kept = kept.receipt.used.model_copy(update={"attempt": self.attempt})
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
 
     def used(self) -> FailureDetails:
+        if self._kept is not None:
+            return self._kept
         usage = RunUsage(
             prompt_tokens=self.usage.prompt_tokens,
             completion_tokens=self.usage.completion_tokens,

@@ -1,5 +1,7 @@
 """SQL engines for SQLite and PostgreSQL, and the two kinds of session."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 import orjson
@@ -24,19 +26,21 @@ class Database:
     """One pool per process. `read()` and `write()` open sessions; `write()` commits when its block ends well.
 
     On SQLite a write transaction takes the write lock at its start (BEGIN IMMEDIATE): a transaction that reads first
-    and writes later could otherwise fail at once, whatever the busy timeout.
+    and writes later could otherwise fail at once, whatever the busy timeout. The writers of one process take turns
+    before that: SQLite lets them poll for the lock, the longer the later, and one may starve.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _create_engine(url)
         self._writer = self.engine.execution_options(studio_write=True)
+        self._turn = asyncio.Lock() if url.startswith("sqlite") else contextlib.nullcontext()
 
     def read(self) -> ReadSession:
         return ReadSession(self.engine, expire_on_commit=False)
 
     def write(self) -> "Transaction":
-        return Transaction(WriteSession(self._writer, expire_on_commit=False))
+        return Transaction(WriteSession(self._writer, expire_on_commit=False), self._turn)
 
     async def check(self) -> None:
         async with self.engine.connect() as connection:
@@ -49,11 +53,17 @@ class Database:
 class Transaction:
     """`async with database.write() as session`: commit at the end, roll back on an exception."""
 
-    def __init__(self, session: WriteSession) -> None:
+    def __init__(self, session: WriteSession, turn: contextlib.AbstractAsyncContextManager[object]) -> None:
         self._session = session
+        self._turn = turn
 
     async def __aenter__(self) -> WriteSession:
-        await self._session.begin()
+        await self._turn.__aenter__()
+        try:
+            await self._session.begin()
+        except BaseException:
+            await self._turn.__aexit__(None, None, None)
+            raise
         return self._session
 
     async def __aexit__(self, error_type: type[BaseException] | None, *_rest: object) -> None:
@@ -61,7 +71,10 @@ class Transaction:
             if error_type is None:
                 await self._session.commit()
         finally:
-            await self._session.close()
+            try:
+                await self._session.close()
+            finally:
+                await self._turn.__aexit__(None, None, None)
 
 
 def open_database(settings: DatabaseSettings) -> Database:

@@ -163,6 +163,8 @@ async def temporal_dies(live: Live, temporal: Server) -> None:
         assert_unavailable(await live.api.post(f"/runs/{runs['late']}/cancel"), "temporal")
         assert (await live.api.get(f"/runs/{runs['late']}")).ok()["status"] == "running"
     assert (await live.api.finished((await start()).ok(202)["id"]))["status"] == "succeeded"
+    answered = [call.text for call in live.upstream.calls if call.outcome == "answered"]
+    assert len(answered) == len(set(answered)) == 9  # also those whose end could not be told to Temporal
 
 
 async def postgres_dies(live: Live, postgres: Server) -> None:
