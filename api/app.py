@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from api.agents import endpoints as agents
 from api.apply import endpoints as documents
+from api.approvals import endpoints as approvals
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
@@ -49,7 +50,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, steering_endpoints, events):
+    for part in (documents, agents, workflows, runs, steering_endpoints, approvals, events):
         app.include_router(part.router)
     return app
 
@@ -62,7 +63,7 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     prompts = await stack.enter_async_context(PromptClient(settings.prompt_url))
     executions = Executions(temporal, settings.temporal_task_queue)
     run_service = RunService(database, executions, stream, ui_root=settings.temporal_ui_root())
-    steering = Steering(run_service, executions)
+    steering = Steering(run_service, executions, database)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
     return Parts(settings, database, executions, stream, prompts, run_service, steering, hub)

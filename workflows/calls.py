@@ -1,5 +1,6 @@
 """One typed function per activity: the only file that schedules activities."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,9 +20,9 @@ from studio.contracts.activities import (
 )
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.plain import PlainText
-from studio.contracts.runs import RunRequest
+from studio.contracts.runs import ChildStatus, ParentStep, RunRequest, RunStatus
 from workflows import policies
-from workflows.names import child_workflow_id, workflow_type
+from workflows.names import CHILD, child_workflow_id, workflow_type
 
 COMPLETE_CHAT = "complete_chat"
 RENDER_PROMPT = "render_prompt"
@@ -89,6 +90,17 @@ async def start_child(
         id=child_workflow_id(run.run_id, step),
         static_summary=PlainText(child.name),
     )
+
+
+async def tell_parent(step: ParentStep, status: RunStatus) -> None:
+    """That this child workflow waits, or goes on: its parent may by that wait, too."""
+    parent = workflow.info().parent
+    if parent is None:
+        return
+    around = parent.workflow_id.partition("/")[2]
+    told = ChildStatus(path=step.path[len(around) :].removeprefix("/"), status=status)
+    with suppress(ApplicationError):  # it has ended meanwhile
+        await workflow.get_external_workflow_handle(parent.workflow_id).signal(CHILD, told)
 
 
 async def publish_events(request: PublishEventsRequest) -> None:

@@ -17,6 +17,7 @@ from studio.engine.memory_clock import VirtualClock
 from studio.engine.memory_people import Nobody, People, awaited
 from studio.engine.memory_workflow import MemoryWorkflow, World
 from studio.engine.plan import compile_plan
+from studio.engine.progress import progress_of
 from studio.engine.state import (
     ApprovalDecided,
     EndRun,
@@ -27,7 +28,6 @@ from studio.engine.state import (
     RunState,
     SignalReceived,
     StepResolved,
-    progress_of,
 )
 
 

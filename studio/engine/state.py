@@ -11,7 +11,7 @@ from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
 from studio.contracts.interaction import Decision, Resolution
-from studio.contracts.runs import RunError, RunProgress, RunStatus, RunUsage, StepRun
+from studio.contracts.runs import RunError, RunStatus, RunUsage, StepRun
 from studio.contracts.steps import AgentUse
 from studio.contracts.waits import Limits
 
@@ -387,23 +387,3 @@ class EndRun:
 
 Call = RunAgent | RunChild
 Command = Call | CancelStep | StartTimer | CancelTimer | Tick | Publish | EndRun
-
-
-def progress_of(state: RunState) -> RunProgress:
-    """The steps so far with the sums of what they used."""
-    return RunProgress(
-        status=_status(state),
-        steps=list(state.steps.values()),
-        usage=state.usage,
-        cost_usd=state.cost_usd,
-        limits=state.limits,
-        signals=state.signals,
-    )
-
-
-def _status(state: RunState) -> RunStatus:
-    """`waiting` when all that goes on waits for a moment, a signal or a person."""
-    if state.paused is not None:
-        return "paused"
-    leaves = [state.steps[path].status for path, frame in state.frames.items() if path and not frame.open]
-    return "waiting" if leaves and all(status == "waiting" for status in leaves) else "running"

@@ -1,4 +1,6 @@
-"""Runs in SQL: a view of what Temporal carries out, written at the start, when a worker takes it up, and at the end."""
+"""Runs in SQL: a view of what Temporal carries out, written at the start, when a worker takes it up, while it waits
+(`approvals.py`), and at the end.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from studio.contracts.runs import (
 )
 from studio.db.engine import WriteSession
 from studio.db.tables import RunRow
+from studio.store.approvals import forget_views
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ async def is_open(session: AsyncSession, run_id: str) -> bool:
 
 
 async def record_end(session: WriteSession, run_id: str, end: RunEnd) -> bool:
-    """Write how the run ended. A run that has ended already keeps what it says; then False."""
+    """Write how the run ended; nothing of it waits for people any more. A run that has ended already keeps what it
+    says; then False.
+    """
     changed = await session.execute(
         update(RunRow)
         .where(RunRow.id == run_id, RunRow.status.not_in(FINAL_STATUSES))
@@ -139,6 +144,7 @@ async def record_end(session: WriteSession, run_id: str, end: RunEnd) -> bool:
             ended_at=end.ended_at,
         )
     )
+    await forget_views(session, run_id)
     return cast("CursorResult[object]", changed).rowcount == 1
 
 
@@ -161,7 +167,7 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
     """
     shown = progress or run_progress(row)
     status = cast("RunStatus", row.status)
-    if progress is not None and status in {"queued", "running"}:
+    if progress is not None and status not in FINAL_STATUSES:
         status = progress.status
     ui_url = None
     if ui_root is not None:

@@ -10,6 +10,7 @@ from studio.contracts.interaction import Resolution
 from studio.contracts.runs import RunError, RunUsage
 from studio.contracts.waits import Limits
 from studio.engine.plan import Plan, compile_plan
+from studio.engine.progress import progress_of
 from studio.engine.scheduler import answer_errors
 from studio.engine.state import (
     CancelRequested,
@@ -23,7 +24,6 @@ from studio.engine.state import (
     StepResolved,
     StepSucceeded,
     TimerFired,
-    progress_of,
 )
 from tests.studio.engine.test_scheduler import Run, ask
 

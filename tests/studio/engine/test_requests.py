@@ -11,6 +11,7 @@ from studio.contracts.interaction import Decision
 from studio.contracts.runs import RunError, RunUsage, StepRun
 from studio.contracts.waits import Limits
 from studio.engine.plan import compile_plan
+from studio.engine.progress import progress_of
 from studio.engine.state import (
     ApprovalDecided,
     CancelRequested,
@@ -24,7 +25,6 @@ from studio.engine.state import (
     StepFailed,
     StepSucceeded,
     TimerFired,
-    progress_of,
 )
 from tests.studio.engine.test_scheduler import Run, ask, plan_of
 
