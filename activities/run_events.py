@@ -14,6 +14,7 @@ from studio.contracts.events import NewEvent
 from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunContext
 from studio.db.engine import Database
+from studio.store.approvals import write_view
 from studio.store.event_stream import EventStream
 from studio.store.runs import is_open, mark_running
 
@@ -70,9 +71,15 @@ class RunEvents:
 
     @activity.defn(name="publish_events")
     async def publish_events(self, request: PublishEventsRequest) -> None:
-        """For a run that comes to rest: no call is about to take its events along. Raises `ApplicationError`."""
+        """For a run that comes to rest: no call is about to take its events along. Whoever hears of a wait finds it in
+        the inbox. Raises `ApplicationError`.
+        """
         try:
             run = await self._take_up(request.events)
+            if request.view is not None:
+                path = (activity.info().workflow_id or "").partition("/")[2]
+                async with self._database.write() as session:
+                    await write_view(session, run.run_id, path, request.view, retry=run.retry)
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
         await self.stream.publish(run.run_id, request.events)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from api.agents import endpoints as agents
 from api.apply import endpoints as documents
+from api.approvals import endpoints as approvals
 from api.batches import endpoints as batches
 from api.batches.executions import BatchExecutions
 from api.batches.service import BatchService
@@ -64,8 +65,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    resources = (documents, agents, workflows, schedules, runs, rerun_endpoints, steering_endpoints, events, batches)
-    for part in (*resources, codec):
+    definitions = (documents, agents, workflows, schedules)
+    runs_and_more = (runs, rerun_endpoints, steering_endpoints, approvals, events, batches)
+    for part in (*definitions, *runs_and_more, codec):
         app.include_router(part.router)
     if settings.temporal_ui_url is not None:
         app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=settings.temporal_ui_url)
@@ -82,7 +84,7 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     launcher, mender = Launcher(database, executions, stream), Mender(database, executions, stream)
     run_service = RunService(database, executions, launcher, mender, ui_root=settings.temporal_ui_root())
     reruns = Reruns(run_service, launcher, mender, database, executions, stream)
-    steering = Steering(run_service, executions)
+    steering = Steering(run_service, executions, database)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
     kept = Schedules(database, TemporalSchedules(temporal, settings.temporal_task_queue))

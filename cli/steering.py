@@ -7,7 +7,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
-from cli.output import as_text, out, plain, print_json, print_text, safe
+from cli.output import as_text, out, plain, print_json, print_text, safe, time_text
 from cli.remote import fail, with_api
 from cli.waits import decision_text, wait_commands, wait_head
 from studio.contracts.base import Json, JsonObject
@@ -16,6 +16,7 @@ from studio.contracts.runs import Run
 from studio.contracts.waits import Limits
 
 NO_LIMIT = "none"
+LONGEST_PAGE = 200
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -88,6 +89,20 @@ def show_approvals(run_id: str, *, as_json: bool) -> None:
         print_json([plain(one) for one in pending])
     elif pending:
         _print_pending(pending)
+    else:
+        print_text("Nothing waits for a person.", "dim")
+
+
+def show_inbox(filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
+    page = with_api(lambda api: api.inbox(**filters, limit=limit))
+    if as_json:
+        print_json(page)
+    elif page.items:
+        for one in page.items:
+            out().print(Text.assemble((f"{one.workflow} ", "bold"), (f"since {time_text(one.waiting_since)}", "dim")))
+            _print_pending([one])
+        if page.next_cursor is not None:
+            print_text(f"There are more; --limit {min(limit * 2, LONGEST_PAGE)} shows them.", "dim")
     else:
         print_text("Nothing waits for a person.", "dim")
 

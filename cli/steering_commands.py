@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import RUNS, JsonOption, RunId
+from cli.commands import RUNS, JsonOption, ProjectFilter, RunId
 
 Limit = Annotated[str | None, typer.Option(metavar="N|none", help="`none` takes the limit away.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (pause, resume, approve, resolve, signal, limits):
+    for command in (pause, resume, approvals, approve, resolve, signal, limits):
         app.command(rich_help_panel=RUNS)(command)
 
 
@@ -32,6 +32,23 @@ def resume(run_id: RunId, as_json: JsonOption = False) -> None:
     from cli.steering import resume_run
 
     resume_run(run_id, as_json=as_json)
+
+
+def approvals(
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Only of this workflow (name or id).")] = None,
+    project: ProjectFilter = None,
+    escalated: Annotated[bool, typer.Option("--escalated", help="Only those that are escalated.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="At most so many.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List what waits for a person, over all runs: what has waited longest comes first.
+
+    Example: studio approvals --escalated
+    """
+    from cli.steering import show_inbox
+
+    filters = {"workflow": workflow, "project_id": project, "escalated": "true" if escalated else None}
+    show_inbox(filters, limit=limit, as_json=as_json)
 
 
 def approve(

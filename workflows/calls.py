@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -24,11 +25,11 @@ from studio.contracts.activities import (
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
-from studio.contracts.runs import RunRequest
+from studio.contracts.runs import ChildStatus, ParentStep, RunRequest, RunStatus
 from studio.contracts.starts import PreparedRun, PrepareRunRequest, StartBatchRequest
 from studio.executions import search_attributes, start_options, static_details, workflow_type
 from workflows import policies
-from workflows.names import child_workflow_id
+from workflows.names import CHILD, child_workflow_id
 
 COMPLETE_CHAT = "complete_chat"
 RENDER_PROMPT = "render_prompt"
@@ -154,6 +155,17 @@ async def start_child(
             if pause is None:
                 raise
             await workflow.sleep(pause)
+
+
+async def tell_parent(step: ParentStep, status: RunStatus) -> None:
+    """That this child workflow waits, or goes on: its parent may by that wait, too."""
+    parent = workflow.info().parent
+    if parent is None:
+        return
+    around = parent.workflow_id.partition("/")[2]
+    told = ChildStatus(path=step.path[len(around) :].removeprefix("/"), status=status)
+    with suppress(ApplicationError):  # it has ended meanwhile
+        await workflow.get_external_workflow_handle(parent.workflow_id).signal(CHILD, told)
 
 
 async def publish_events(request: PublishEventsRequest) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from studio.contracts.activities import PublishEventsRequest, RecordEndRequest, StepContext
+from studio.contracts.activities import PublishEventsRequest, RecordEndRequest, StepContext, WorkflowView
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
-from studio.contracts.runs import ChildResult, ParentStep, RunEnd, RunError, RunProgress, RunRequest
+from studio.contracts.runs import ChildResult, ChildStatus, ParentStep, RunEnd, RunError, RunProgress, RunRequest
 from studio.engine.answers import output_of
 from studio.engine.children import child_of, child_result, child_succeeded, definition_of, resumption_of
 from studio.engine.plan import compile_plan
@@ -47,8 +47,9 @@ from workflows.carried import Carried
 from workflows.details import details_of, timer_summary
 from workflows.names import PAUSE
 from workflows.outbox import Outbox
-from workflows.outcomes import agent_ended, child_ended
+from workflows.outcomes import agent_ended, child_closed, child_ended, closed
 from workflows.requests import register_handlers
+from workflows.view import ViewTeller
 
 MAX_CALLS = 500
 """Under way at once; Temporal takes about 2,000 pending activities a workflow, and slows down before."""
@@ -81,6 +82,9 @@ class Driver:
         self._outbox = Outbox(events, path=parent.path if parent is not None else "")
         if carried is not None:
             self._outbox.take_over(carried.events, [call.path for call in carried.calls])
+        self._view = ViewTeller(
+            self._state, path=parent.path if parent is not None else "", is_continued=carried is not None
+        )
         self._arrived: deque[CoreEvent] = deque()
         self._left = has_more(self._state)
         """Whether the core left work to another turn."""
@@ -126,6 +130,11 @@ class Driver:
         errors = answer_errors(self._plan, self._state, path, output, workflow.now())
         return [error.model_dump() for error in errors]
 
+    def hear_child(self, told: ChildStatus) -> None:
+        if told.path in self._tasks:
+            self._view.hear_child(told.path, told.status)
+            self._is_woken = True
+
     def children(self) -> list["workflow.ChildWorkflowHandle[Any, Any]"]:
         return list(self._children.values())
 
@@ -153,9 +162,11 @@ class Driver:
         workflow.set_current_details(details_of(self._state))
         await self._finish(self._publishing)
         if self._request.parent is not None:
-            return self._close_child(self._end)
+            last = None if self._is_gone else self._view.last(workflow.now())
+            await self._finish(last and asyncio.create_task(self._publish([], last, None)))
+            return child_closed(self._end, child_result(self._end, self._state, self._outbox.rest()))
         await self._record(self._end)
-        return self._close(self._end)
+        return closed(self._end)
 
     def _is_awake(self) -> bool:
         return self._is_woken or self._left or bool(self._arrived) or self._end is not None
@@ -190,6 +201,7 @@ class Driver:
                 self._left = True
             case Publish():
                 self._outbox.put(command.event)
+                self._view.hear(command.event)
             case EndRun():
                 self._end = command
 
@@ -228,12 +240,18 @@ class Driver:
         is_resting = not self._tasks and not self._queue
         if self._is_gone or self._publishing is not None or self._end is not None:
             return
-        if self._outbox.is_due(at_rest=is_resting):
-            self._publishing = asyncio.create_task(self._publish(self._outbox.take_at_once()))
+        before = self._view.status
+        view = self._view.news(self._state, workflow.now())
+        if view is not None or self._outbox.is_due(at_rest=is_resting):
+            parent = self._request.parent if view is not None and view.status != before else None
+            self._publishing = asyncio.create_task(self._publish(self._outbox.take_at_once(), view, parent))
 
-    async def _publish(self, events: list[NewEvent]) -> None:
+    async def _publish(self, events: list[NewEvent], view: WorkflowView | None, parent: ParentStep | None) -> None:
+        """`parent` is to hear of the view, too."""
         try:
-            await calls.publish_events(PublishEventsRequest(events=events))
+            await calls.publish_events(PublishEventsRequest(events=events, view=view))
+            if view is not None and parent is not None:
+                await calls.tell_parent(parent, view.status)
         except ActivityError:
             # It is tried until it succeeds, unless the run is gone from the database: then nobody reads of it.
             self._is_gone = True
@@ -313,6 +331,7 @@ class Driver:
         # A child that ended before its first call hands back what it was given.
         self._outbox.settle(path, published=not isinstance(event, StepCancelled), more=result.events)
         self._children.pop(path, None)
+        self._view.hear_child(path, "running")
         self._over(event)
 
     async def _child_result(self, command: RunChild) -> ChildResult:
@@ -369,23 +388,6 @@ class Driver:
                 await asyncio.shield(task)
             except asyncio.CancelledError:
                 continue
-
-    def _close(self, end: EndRun) -> Json:
-        match end.status:
-            case "succeeded":
-                return end.output
-            case "cancelled":
-                raise asyncio.CancelledError
-            case _:
-                error = end.error or RunError(type="internal_error", message="The run failed.")
-                raise ApplicationError(error.message, error.step_id, type=error.type, non_retryable=True)
-
-    def _close_child(self, end: EndRun) -> Json:
-        """A cancelled child, too, ends with a failure: what it did and used must reach the run."""
-        result = child_result(end, self._state, self._outbox.rest())
-        if end.error is None:
-            return result.model_dump(mode="json")
-        raise ApplicationError(end.error.message, result, type=end.error.type, non_retryable=True)
 
 
 def _new_state(request: RunRequest) -> RunState:

@@ -1,5 +1,6 @@
-"""What the failure of an activity or of a child workflow means for its step."""
+"""What the failure of an activity or of a child workflow means for its step, and how a workflow itself ends."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, get_args
@@ -15,11 +16,12 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 from studio.contracts.activities import FailureDetails
+from studio.contracts.base import Json
 from studio.contracts.runs import ChildResult, RunError
 from studio.contracts.steps import ErrorType
 from studio.engine.answers import call_timeout
 from studio.engine.children import child_failed
-from studio.engine.state import StepCancelled, StepEnded, StepFailed
+from studio.engine.state import EndRun, StepCancelled, StepEnded, StepFailed
 
 
 def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:
@@ -74,3 +76,22 @@ def _result(cause: BaseException | None) -> ChildResult:
         return ChildResult.model_validate(details[0]) if details else ChildResult()
     except ValidationError:
         return ChildResult()
+
+
+def closed(end: EndRun) -> Json:
+    """The run's output, or what makes Temporal show it as failed or cancelled."""
+    match end.status:
+        case "succeeded":
+            return end.output
+        case "cancelled":
+            raise asyncio.CancelledError
+        case _:
+            error = end.error or RunError(type="internal_error", message="The run failed.")
+            raise ApplicationError(error.message, error.step_id, type=error.type, non_retryable=True)
+
+
+def child_closed(end: EndRun, result: ChildResult) -> Json:
+    """A cancelled child, too, ends with a failure: what it did and used must reach the run."""
+    if end.error is None:
+        return result.model_dump(mode="json")
+    raise ApplicationError(end.error.message, result, type=end.error.type, non_retryable=True)

@@ -15,7 +15,7 @@ from temporalio.workflow import ChildWorkflowHandle
 
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, ResolveRequest
-from studio.contracts.runs import RunProgress, StepRun
+from studio.contracts.runs import ChildStatus, RunProgress, StepRun
 from studio.contracts.waits import Limits
 from studio.engine.state import (
     ApprovalDecided,
@@ -28,7 +28,7 @@ from studio.engine.state import (
     StepResolved,
 )
 from workflows.calls import present
-from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
+from workflows.names import CHILD, DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
 
 
 class Steered(Protocol):
@@ -45,6 +45,8 @@ class Steered(Protocol):
 
     def answer_errors(self, path: str, output: Json) -> list[JsonObject]: ...
 
+    def hear_child(self, told: ChildStatus) -> None: ...
+
     def children(self) -> list[ChildWorkflowHandle[Any, Any]]: ...
 
 
@@ -54,6 +56,9 @@ def register_handlers(run: Steered) -> None:
 
     def change_limits(changes: Limits) -> None:
         run.hear(LimitsChanged(workflow.now(), changes))
+
+    def hear_child(told: ChildStatus) -> None:
+        run.hear_child(told)
 
     def decide(request: DecideRequest) -> ApprovalOutcome:
         return _decide(run, present(request))
@@ -69,6 +74,7 @@ def register_handlers(run: Steered) -> None:
     workflow.set_signal_handler(PAUSE, _steer(run, PAUSE, PauseRequested))
     workflow.set_signal_handler(RESUME, _steer(run, RESUME, ResumeRequested))
     workflow.set_signal_handler(LIMITS, change_limits)
+    workflow.set_signal_handler(CHILD, hear_child)
     workflow.set_dynamic_signal_handler(receive)
     workflow.set_update_handler(DECIDE, decide)
     workflow.set_update_handler(RESOLVE, resolve)

@@ -1,6 +1,9 @@
 """What can be said to a run that goes on: pause, resume, other limits, a signal, a person's decision."""
 
+from contextlib import suppress
 from typing import cast
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.runs.executions import Executions
 from api.runs.service import RunService
@@ -17,14 +20,17 @@ from studio.contracts.interaction import (
 )
 from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
 from studio.contracts.waits import Limits
+from studio.db.engine import Database
 from studio.errors import Conflict, DependencyUnavailable, NotFound
+from studio.store.approvals import forget_approval
 from workflows.names import LIMITS, PAUSE, RESUME, child_workflow_id
 
 
 class Steering:
-    def __init__(self, runs: RunService, executions: Executions) -> None:
+    def __init__(self, runs: RunService, executions: Executions, database: Database) -> None:
         self._runs = runs
         self._executions = executions
+        self._database = database
 
     async def pause(self, run_id: str) -> Run:
         return await self._tell(run_id, PAUSE)
@@ -74,6 +80,9 @@ class Steering:
         workflow_id, inner = _workflow_of(run, path)
         request = DecideRequest(path=inner, decision=decision, hash=body.hash)
         outcome = await self._executions.decide(workflow_id, request)
+        with suppress(SQLAlchemyError):  # it counts; and the run tells the inbox by itself, too, only later
+            async with self._database.write() as session:
+                await forget_approval(session, run_id, path)
         return outcome or _decided((await self._approval(run_id, path))[1])
 
     async def resolve(self, run_id: str, path: str, body: ResolveStep, actor: str) -> StepRun:
@@ -119,7 +128,8 @@ def _workflow_of(run: Run, path: str) -> tuple[str, str]:
 
 
 def _pending(run: Run, step: StepRun) -> PendingApproval:
-    return PendingApproval.model_validate({"run_id": run.id, "step_id": step.id, **(step.waiting or {})})
+    place = {"run_id": run.id, "step_id": step.id, "project_id": run.project_id, "workflow": run.workflow.name}
+    return PendingApproval.model_validate({**(step.waiting or {}), **place, "waiting_since": step.started_at})
 
 
 def _decided(step: StepRun) -> ApprovalOutcome:

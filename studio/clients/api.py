@@ -106,6 +106,11 @@ class ApiClient:
         answer = await self._call("GET", ("runs", run_id, "approvals"), {})
         return Page[PendingApproval].model_validate_json(answer).items
 
+    async def inbox(self, **filters: str | int | None) -> Page[PendingApproval]:
+        """What waits for a person, over all runs, longest first; filters as `GET /approvals` has them."""
+        query = {key: value for key, value in filters.items() if value is not None}
+        return Page[PendingApproval].model_validate_json(await self._call("GET", ("approvals",), query))
+
     async def decide(self, run_id: str, step_id: str, decision: DecideApproval) -> ApprovalOutcome:
         """An approval that was decided before is answered with what was decided then."""
         path = ("runs", run_id, "approvals", *step_id.split("/"))

@@ -3,10 +3,11 @@
 from decimal import Decimal
 
 from studio.contracts.agents import PromptRef
-from studio.contracts.base import Json, JsonObject, Wire
+from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
-from studio.contracts.runs import RunContext, RunEnd, RunUsage
+from studio.contracts.interaction import WaitingApproval
+from studio.contracts.runs import RunContext, RunEnd, RunStatus, RunUsage
 from studio.contracts.spans import SpanId
 
 WORKER_SHUTDOWN = "WorkerShutdown"
@@ -90,10 +91,23 @@ class CompletionResult(Wire):
     cached: bool = False
 
 
+class WorkflowView(Wire):
+    """What one workflow of a run, the run itself or a child, looks like from outside: whole each time it changes."""
+
+    at: Timestamp
+    """An older one never takes the place of a newer one."""
+    status: RunStatus
+    """`running`, `waiting` or `paused`."""
+    approvals: list[WaitingApproval] = []
+    """Its own that wait, by the root run's paths."""
+
+
 class PublishEventsRequest(Wire):
     """What a run that comes to rest has to tell its readers."""
 
     events: list[NewEvent]
+    view: WorkflowView | None = None
+    """When it is another one than was told last."""
 
 
 class RecordEndRequest(Wire):

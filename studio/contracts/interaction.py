@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from studio.contracts.base import Contract, Json, Timestamp, Wire
+from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
 
 
 class Decision(Wire):
@@ -35,6 +35,10 @@ class PendingApproval(Wire):
 
     run_id: str
     step_id: str
+    project_id: str
+    workflow: str
+    """The name of the run's workflow."""
+    waiting_since: Timestamp
     message: str
     input: Json = None
     hash: str
@@ -82,6 +86,15 @@ class ResolveRequest(Wire):
 
     path: str
     resolution: Resolution
+
+
+class WaitingApproval(Wire):
+    """The same, as the workflow that it belongs to tells of it."""
+
+    step_id: str
+    waiting: JsonObject
+    """The step's `waiting`."""
+    since: Timestamp
 
 
 class DecideRequest(Wire):

@@ -269,6 +269,15 @@ class RunEnd(Wire):
     ended_at: Timestamp
 
 
+class ChildStatus(Wire):
+    """What a child workflow tells its parent when it comes to wait, or goes on."""
+
+    path: str
+    """The step's, as the parent names it."""
+    status: RunStatus
+    """`running`, `waiting` or `paused`."""
+
+
 class ChildResult(Wire):
     """What a child workflow hands its parent, also with its failure."""
 

@@ -136,10 +136,22 @@ class PendingApprovalRow(Base):
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     step_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    workflow_path: Mapped[str] = mapped_column(Text)
+    """The step whose child workflow it belongs to; empty for the run itself."""
     project_id: Mapped[str] = mapped_column(String(64))
     waiting: Mapped[dict[str, Any]]
     """The step's `waiting`."""
     created_at: Mapped[datetime]
+
+
+class WorkflowViewRow(Base):
+    """When a workflow of a run that goes on, the run itself or a child, last told what it waits for."""
+
+    __tablename__ = "workflow_views"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    workflow_path: Mapped[str] = mapped_column(Text, primary_key=True)
+    told_at: Mapped[datetime]
 
 
 class BatchRow(Base):

@@ -1,13 +1,17 @@
-"""What a run looks like from outside while it goes on."""
+"""A run as it stands, for whoever asks."""
+
+from collections.abc import Mapping
 
 from studio.contracts.runs import RunProgress, RunStatus
 from studio.engine.state import RunState
+
+_NO_CHILDREN: Mapping[str, RunStatus] = {}
 
 
 def progress_of(state: RunState) -> RunProgress:
     """The steps so far with the sums of what they used."""
     return RunProgress(
-        status=_status(state),
+        status=status_of(state),
         steps=list(state.steps.values()),
         usage=state.usage,
         cost_usd=state.cost_usd,
@@ -16,9 +20,14 @@ def progress_of(state: RunState) -> RunProgress:
     )
 
 
-def _status(state: RunState) -> RunStatus:
-    """`waiting` when all that goes on waits for a moment, a signal or a person."""
+def status_of(state: RunState, children: Mapping[str, RunStatus] = _NO_CHILDREN) -> RunStatus:
+    """`waiting` when all that goes on waits for a moment, a signal or a person. `children` says of child workflows
+    that do not just run what they do, by the paths of their steps.
+    """
     if state.paused is not None:
         return "paused"
-    leaves = [state.steps[path].status for path, frame in state.frames.items() if path and not frame.open]
-    return "waiting" if leaves and all(status == "waiting" for status in leaves) else "running"
+    ends = [path for path, frame in state.frames.items() if path and not frame.open]
+    leaves = [children.get(path, state.steps[path].status) for path in ends]
+    if not leaves or any(status not in {"waiting", "paused"} for status in leaves):
+        return "running"
+    return "paused" if "paused" in leaves else "waiting"

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from studio.contracts.runs import FINAL_STATUSES, RunStatus
 from studio.db.engine import WriteSession
-from studio.db.tables import BatchRow, IdempotencyRow, MessageRow, PendingApprovalRow, RunRow
+from studio.db.tables import BatchRow, IdempotencyRow, MessageRow, PendingApprovalRow, RunRow, WorkflowViewRow
 
 OPEN_STATUSES = sorted(set(get_args(RunStatus)) - FINAL_STATUSES)
 
@@ -32,6 +32,7 @@ async def remove_old_runs(session: WriteSession, before: datetime, limit: int) -
     removed = (await session.scalars(query.execution_options(synchronize_session=False))).all()
     if removed:
         await session.execute(delete(PendingApprovalRow).where(PendingApprovalRow.run_id.in_(removed)))
+        await session.execute(delete(WorkflowViewRow).where(WorkflowViewRow.run_id.in_(removed)))
         await session.execute(delete(IdempotencyRow).where(IdempotencyRow.run_id.in_(removed)))
         await _remove_conversations(session, removed)
     return removed

@@ -1,4 +1,6 @@
-"""Runs in SQL: a view of what Temporal carries out, written at the start, when a worker takes it up, and at the end."""
+"""Runs in SQL: a view of what Temporal carries out, written at the start, when a worker takes it up, while it waits
+(`approvals.py`), and at the end.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from studio.contracts.runs import (
 )
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, RunRow
+from studio.store.approvals import forget_views
 
 MAX_REPLAYS = 50
 """Named by the run that they replay; the list of runs has them all."""
@@ -154,7 +157,8 @@ async def is_open(session: AsyncSession, run_id: str, *, retry: int) -> bool:
 
 
 async def record_end(session: WriteSession, run_id: str, end: RunEnd, *, retry: int, steps_known: bool = True) -> bool:
-    """Write how the run ended. False when that does not count: it has ended otherwise, or was retried since.
+    """Write how the run ended; nothing of it waits for people any more. False when that does not count: it has ended
+    otherwise, or was retried since.
 
     Writing the same end again is fine, and changes nothing. Without `steps_known` the row says that nobody could tell
     what its steps did: that is not the same as none.
@@ -174,6 +178,7 @@ async def record_end(session: WriteSession, run_id: str, end: RunEnd, *, retry: 
         )
     )
     if cast("CursorResult[object]", changed).rowcount == 1:
+        await forget_views(session, run_id)
         return True
     same = select(RunRow.id).where(RunRow.id == run_id, RunRow.retry_count == retry, RunRow.status == end.status)
     return await session.scalar(same) is not None
@@ -245,7 +250,7 @@ def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None
     """
     shown = progress or run_progress(row) or RunProgress()
     status = cast("RunStatus", row.status)
-    if progress is not None and status in {"queued", "running"}:
+    if progress is not None and status not in FINAL_STATUSES:
         status = progress.status
     # Without the execution: the UI then shows the newest, also of a run that was retried or continued as new.
     ui_url = None if ui_root is None else f"{ui_root}/{row.id}"

@@ -28,9 +28,13 @@ def decode_cursor(cursor: str, size: int) -> list[str | int]:
         keys = None
     values = cast("list[Any]", keys) if isinstance(keys, list) else []
     if len(values) != size or not all(map(_is_key, values)):
-        error = FieldError(loc=["query", "cursor"], msg="not a cursor of this list", type="cursor")
-        raise InvalidInput("The cursor is not one of this list; use `next_cursor` as it came.", errors=[error])
+        raise foreign_cursor()
     return values
+
+
+def foreign_cursor() -> InvalidInput:
+    error = FieldError(loc=["query", "cursor"], msg="not a cursor of this list", type="cursor")
+    return InvalidInput("The cursor is not one of this list; use `next_cursor` as it came.", errors=[error])
 
 
 def _is_key(value: Any) -> bool:

@@ -55,6 +55,14 @@ class TestApprove:
         listed = (await platform.studio("approve", run_id, "--json")).ok().json
         assert [(one["step_id"], one["input"]) for one in listed] == [(OK, {"text": "hi"})]
 
+    async def test_the_inbox_lists_what_waits_in_all_runs(self, platform: Platform) -> None:
+        run_id = await started(platform, LETTER, "waiting")
+        await platform.api.until("/approvals", lambda page: len(page["items"]) == 1)
+        lines = (await platform.studio("approvals")).ok().out.splitlines()
+        assert lines[0].startswith("letter since ")
+        assert lines[-1] == f"  studio approve {run_id} '{OK}' [--reject] [--edit JSON]"
+        assert (await platform.studio("approvals", "--escalated")).ok().out == "Nothing waits for a person.\n"
+
     async def test_the_decision_is_the_users(self, platform: Platform) -> None:
         run_id = await started(platform, LETTER, "waiting")
         shown = (await platform.studio("approve", run_id, "--json")).json[0]["hash"]
@@ -196,7 +204,7 @@ class TestSignal:
 
     async def test_a_run_that_begins_with_a_wait_is_not_queued(self, platform: Platform) -> None:
         run_id = await started(platform, one_step("{id: hear, wait: {signal: go, timeout: 1h}}"), "waiting")
-        await platform.api.until("/runs", lambda page: page["items"][0]["status"] == "running")
+        await platform.api.until("/runs", lambda page: page["items"][0]["status"] == "waiting")
         shown = (await platform.studio("get", run_id)).ok().out
         assert re.search(rf"^hear waits for the signal go until .*\n  studio signal {run_id} go$", shown, re.MULTILINE)
         assert (await platform.studio("signal", run_id, "studio_pause")).code == 1

@@ -29,12 +29,20 @@ def upgrade() -> None:
         "pending_approvals",
         sa.Column("run_id", sa.String(length=64), nullable=False),
         sa.Column("step_id", sa.Text(), nullable=False),
+        sa.Column("workflow_path", sa.Text(), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("waiting", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("created_at", tables.UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "step_id"),
     )
     op.create_index("pending_approvals_by_time", "pending_approvals", ["created_at", "run_id"], unique=False)
+    op.create_table(
+        "workflow_views",
+        sa.Column("run_id", sa.String(length=64), nullable=False),
+        sa.Column("workflow_path", sa.Text(), nullable=False),
+        sa.Column("told_at", tables.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", "workflow_path"),
+    )
     op.create_table(
         "batches",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -59,6 +67,7 @@ def downgrade() -> None:
     op.drop_index("blob_uses_by_run")
     op.drop_table("blob_uses")
     op.drop_table("batches")
+    op.drop_table("workflow_views")
     op.drop_index("pending_approvals_by_time")
     op.drop_table("pending_approvals")
     for name in _INDEXES:
