@@ -38,7 +38,7 @@ class Mender:
                 await session.execute(delete(IdempotencyRow).where(IdempotencyRow.run_id == row.id))
         if written:
             _log.warning("runs.mended", run_id=row.id, status=end.status)
-            await self._stream.publish(row.id, [closing_event(end)])
+            await self._stream.publish(row.id, [closing_event(end, row.retry_count + 1)])
         return True
 
     async def _closed(self, row: RunRow, execution: Execution) -> RunEnd | None:

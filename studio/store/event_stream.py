@@ -3,13 +3,16 @@
 The stream is a view: losing Redis loses live tokens, never a run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, Self, cast
 
 import orjson
 import structlog
 from prometheus_client import Counter
-from redis.asyncio import Redis
+from pydantic import ValidationError
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from studio.contracts.events import NewEvent, RunEvent
@@ -18,16 +21,30 @@ KEEP_SECONDS = 24 * 3600
 """After the last event; a later reader gets the story from the run's row, without tokens."""
 MAX_EVENTS = 200_000
 OPERATION_SECONDS = 2.0
+PAGE_CONNECTIONS = 8
+"""Readers that catch up share these: a page takes a millisecond or two."""
+PAGE_SECONDS = 5.0
+"""How long a reader waits for one of them."""
+RETRY_AHEAD_MS = 61_000
+"""`run.retried` gets a `seq` so far ahead of the clock, and what follows comes after it: the story that was told from the
+row before may have given numbers up to a minute after the run's end."""
+_WAKE_KEEP_SECONDS = 60
 
 LOST = Counter("studio_events_lost_total", "Run events that could not be published.")
 _log = structlog.get_logger(__name__)
 
-# KEYS: stream, keys already published. ARGV: time to live, max length, then (key, event) pairs; an empty key means
-# that the event is published each time.
+# KEYS: stream, keys already published. ARGV: time to live, max length, then (key, milliseconds ahead, event) triples;
+# an empty key means that the event is published each time.
 _PUBLISH = """
-for i = 3, #ARGV, 2 do
+for i = 3, #ARGV, 3 do
   if ARGV[i] == '' or redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[i + 1])
+    local id = '*'
+    if ARGV[i + 1] ~= '0' then
+      local ahead = redis.call('TIME')[1] * 1000 + ARGV[i + 1]
+      local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+      if not last or tonumber(string.match(last[1], '^%d+')) < ahead then id = string.format('%.0f-0', ahead) end
+    end
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], id, 'e', ARGV[i + 2])
   end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -36,23 +53,40 @@ return 1
 """
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one run told."""
+
+    events: list[RunEvent]
+    position: str
+    """Of the last entry; the next read begins after it."""
+
+
 class EventStream:
     """Publishes and reads. One instance a process; `async with` closes its connections."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = cast(
-            "Any", Redis.from_url(redis_url, socket_timeout=OPERATION_SECONDS, socket_connect_timeout=OPERATION_SECONDS)
+        timeouts: dict[str, Any] = {"socket_timeout": OPERATION_SECONDS, "socket_connect_timeout": OPERATION_SECONDS}
+        self._redis = cast("Any", Redis.from_url(redis_url, **timeouts))
+        pages = BlockingConnectionPool.from_url(
+            redis_url, max_connections=PAGE_CONNECTIONS, timeout=PAGE_SECONDS, **timeouts
         )
+        self._pages = cast("Any", Redis.from_pool(pages))
         # A blocking read outlasts the timeout of the other commands.
-        self._reader = cast("Any", Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=2.0))
+        self._tail = cast(
+            "Any", Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=OPERATION_SECONDS)
+        )
         self._publish = self._redis.register_script(_PUBLISH)
+        self._wake_key = f"studio:wake:{token_hex(8)}"
+        self._woken = "0-0"
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._redis.aclose()
-        await self._reader.aclose()
+        await self._pages.aclose()
+        await self._tail.aclose()
 
     async def check(self) -> None:
         await self._redis.ping()
@@ -66,7 +100,9 @@ class EventStream:
             return True
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
-            arguments += [event.key() or "", orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))]
+            ahead = RETRY_AHEAD_MS if event.type == "run.retried" else 0
+            body = orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))
+            arguments += [event.key() or "", ahead, body]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
@@ -75,26 +111,57 @@ class EventStream:
             return False
         return True
 
-    async def read(
-        self, run_id: str, after: str = "0-0", *, block_ms: int | None = None, count: int = 1000
-    ) -> list[RunEvent]:
-        """Events after `after`, at most `count`; waits up to `block_ms` for the first. Raises `RedisError`."""
-        answer = await self._reader.xread({_stream(run_id): after}, count=count, block=block_ms)
-        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", _entries(answer))
-        return [
-            RunEvent.model_validate(orjson.loads(fields[b"e"]) | {"seq": seq.decode(), "run_id": run_id})
-            for seq, fields in entries
-        ]
+    async def read(self, run_id: str, after: str = "0-0", *, count: int = 1000) -> list[RunEvent]:
+        """The events there are after `after`, at most `count`. Raises `RedisError`."""
+        answer = await self._pages.xread({_stream(run_id): after}, count=count)
+        return [event for entries in _by_stream(answer).values() for event in _events(run_id, entries)]
+
+    async def wait(self, after: Mapping[str, str], *, block_ms: int, count: int) -> dict[str, Batch]:
+        """The next events of many runs, on one connection, `count` of each at most; `after` is each run's position.
+
+        Returns without any when none came within `block_ms`, or when somebody called `wake`. Raises `RedisError`.
+        """
+        runs = {_stream(run_id).encode(): run_id for run_id in after}
+        positions = {_stream(run_id): position for run_id, position in after.items()}
+        answer = await self._tail.xread(positions | {self._wake_key: self._woken}, count=count, block=block_ms)
+        streams = _by_stream(answer)
+        for seq, _ in streams.pop(self._wake_key.encode(), []):
+            self._woken = seq.decode()
+        return {
+            runs[stream]: Batch(_events(runs[stream], entries), entries[-1][0].decode())
+            for stream, entries in streams.items()
+        }
+
+    async def wake(self) -> None:
+        """Make the `wait` that is under way, or the next one, return. Raises `RedisError`."""
+        async with self._redis.pipeline(transaction=False) as commands:
+            commands.xadd(self._wake_key, {"w": b""}, maxlen=1)
+            commands.expire(self._wake_key, _WAKE_KEEP_SECONDS)
+            await commands.execute()
 
 
-def _entries(answer: Any) -> Any:
-    """The entries of the one stream read: redis-py answers a list with RESP2 and a map with RESP3."""
+_Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+def _events(run_id: str, entries: _Entries) -> list[RunEvent]:
+    """Without those of a kind that a newer worker publishes and this process does not know."""
+    events: list[RunEvent] = []
+    for seq, fields in entries:
+        try:
+            found = orjson.loads(fields[b"e"]) | {"seq": seq.decode(), "run_id": run_id}
+            events.append(RunEvent.model_validate(found))
+        except ValidationError as error:
+            _log.warning("events.not_understood", run_id=run_id, seq=seq.decode(), errors=error.error_count())
+    return events
+
+
+def _by_stream(answer: Any) -> dict[bytes, _Entries]:
+    """The entries read: redis-py answers a list with RESP2 and a map of lists of lists with RESP3."""
     if not answer:
-        return []
+        return {}
     if isinstance(answer, dict):
-        (batches,) = cast("dict[Any, Any]", answer).values()
-        return batches[0]
-    return answer[0][1]
+        return {stream: batches[0] for stream, batches in cast("dict[bytes, list[_Entries]]", answer).items()}
+    return dict(cast("list[tuple[bytes, _Entries]]", answer))
 
 
 def _stream(run_id: str) -> str:
