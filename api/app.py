@@ -10,7 +10,7 @@ from api.apply import endpoints as documents
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
-from api.runs import events, steering_endpoints
+from api.runs import events, steering_endpoints, websocket
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.service import RunService
@@ -49,7 +49,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         checks=_checks,
     )
     add_database_handlers(app)
-    for part in (documents, agents, workflows, runs, steering_endpoints, events):
+    for part in (documents, agents, workflows, runs, steering_endpoints, events, websocket):
         app.include_router(part.router)
     return app
 

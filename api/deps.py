@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query
 from pydantic import BeforeValidator
+from starlette.requests import HTTPConnection
 
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
@@ -34,8 +35,8 @@ class Parts:
     events: EventHub
 
 
-def get_parts(request: Request) -> Parts:
-    return request.app.state.parts
+def get_parts(connection: HTTPConnection) -> Parts:
+    return connection.app.state.parts
 
 
 PartsDep = Annotated[Parts, Depends(get_parts)]

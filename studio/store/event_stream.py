@@ -26,8 +26,8 @@ PAGE_CONNECTIONS = 8
 PAGE_SECONDS = 5.0
 """How long a reader waits for one of them."""
 RETRY_AHEAD_MS = 61_000
-"""`run.retried` gets a `seq` so far ahead of the clock, and what follows comes after it: the story that was told from the
-row before may have given numbers up to a minute after the run's end."""
+"""`run.retried` gets a `seq` so far ahead of the clock, and what follows comes after it: a story told from the row may
+have given numbers up to a minute after the run's end."""
 _WAKE_KEEP_SECONDS = 60
 
 LOST = Counter("studio_events_lost_total", "Run events that could not be published.")

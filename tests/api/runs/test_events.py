@@ -1,6 +1,4 @@
 import asyncio
-import socket
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,12 @@ from redis.asyncio import Redis
 from cli.stack import parts
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.events import NewEvent
-from studio.sse import EventSplitter, event_data
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
 from tests.support.ports import free_port
 from tests.support.scripted_upstream import Reply
 from tests.support.servers import running
+from tests.support.watching import narrow_socket, types, watch
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -28,66 +26,8 @@ BLOCK: JsonObject = {
 JSON = {"Accept": "application/json"}
 
 
-class Watch:
-    """One SSE connection."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self.answer = answer
-        self.raw = b""
-        self._splitter = EventSplitter()
-        self._ready: list[JsonObject] = []
-
-    async def next(self) -> JsonObject | None:
-        """The next event; None when the stream has ended."""
-        while not self._ready:
-            chunk = await self.answer.content.readany()
-            if not chunk:
-                return None
-            self.raw += chunk
-            found = [event_data(event) for event in self._splitter.feed(chunk)]
-            self._ready += [orjson.loads(data) for data in found if data is not None]
-        return self._ready.pop(0)
-
-    async def until(self, event_type: str) -> list[JsonObject]:
-        events: list[JsonObject] = []
-        while not events or events[-1]["type"] != event_type:
-            event = await self.next()
-            assert event is not None, f"the stream ended before {event_type}"
-            events.append(event)
-        return events
-
-    async def rest(self) -> list[JsonObject]:
-        return [event async for event in self]
-
-    async def __aiter__(self) -> AsyncGenerator[JsonObject]:
-        while (event := await self.next()) is not None:
-            yield event
-
-
-async def watch(live: Live, run_id: str, after: str | None = None, http: aiohttp.ClientSession | None = None) -> Watch:
-    headers = {"Last-Event-ID": after} if after else {}
-    answer = await (http or live.api.http).get(f"/api/v1/runs/{run_id}/events", headers=headers)
-    assert answer.status == 200, await answer.read()
-    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    assert answer.headers["Cache-Control"] == "no-cache"
-    assert answer.headers["X-Accel-Buffering"] == "no"
-    return Watch(answer)
-
-
 async def so_far(live: Live, run_id: str, **query: Any) -> JsonObject:
     return (await live.api.request("GET", f"/runs/{run_id}/events", headers=JSON, **query)).ok()
-
-
-def types(events: list[JsonObject]) -> list[tuple[str, str | None]]:
-    return [(event["type"], event["step_id"]) for event in events]
-
-
-def narrow_socket(address: tuple[Any, ...]) -> socket.socket:
-    """The kernel would take 32 MiB for a reader that does not read; this one leaves them with the server."""
-    family, kind, protocol = address[:3]
-    narrow = socket.socket(family, kind, protocol)
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-    return narrow
 
 
 STORY = [
@@ -109,7 +49,7 @@ class TestOrder:
         branches: list[JsonObject] = [{"id": f"b{n}", "agent": {"message": "question"}} for n in range(20)]
         await live.workflow({"id": "p", "parallel": {"branches": branches}})
         live.upstream.default = Reply(text="a")
-        events = await (await watch(live, await live.start())).rest()
+        events = await (await watch(live.api, await live.start())).rest()
         types = [event["type"] for event in events]
         assert (types[0], types.count("run.started")) == ("run.started", 1)
         assert types.count("step.started") == 21
@@ -120,7 +60,7 @@ class TestStream:
         await live.workflow(ASK, BLOCK)
         live.upstream.default = Reply(text="a b c", hold_after=1)
         run_id = await live.start()
-        stream = await watch(live, run_id)
+        stream = await watch(live.api, run_id)
         events = await stream.until("token")
         live.upstream.release()
         events += await stream.rest()
@@ -135,9 +75,9 @@ class TestStream:
         await live.workflow(ASK, BLOCK)
         run_id = await live.start()
         await live.api.finished(run_id)
-        events = await (await watch(live, run_id)).rest()
+        events = await (await watch(live.api, run_id)).rest()
         for position, event in enumerate(events[:-1]):
-            assert await (await watch(live, run_id, event["seq"])).rest() == events[position + 1 :]
+            assert await (await watch(live.api, run_id, event["seq"])).rest() == events[position + 1 :]
         done = await live.api.request("GET", f"/runs/{run_id}/events", headers={"Last-Event-ID": events[-1]["seq"]})
         assert (done.status, done.body) == (204, b"")
 
@@ -147,7 +87,7 @@ class TestStream:
         run_id = await live.start()
         events: list[JsonObject] = []
         while not events or not events[-1]["type"].startswith("run.succ"):
-            stream = await watch(live, run_id, events[-1]["seq"] if events else None)
+            stream = await watch(live.api, run_id, events[-1]["seq"] if events else None)
             for _ in range(40):
                 if (event := await stream.next()) is None:
                     break
@@ -159,10 +99,10 @@ class TestStream:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b c d e f", hold_after=2)
         run_id = await live.start()
-        early = [await watch(live, run_id) for _ in range(30)]
+        early = [await watch(live.api, run_id) for _ in range(30)]
         for stream in early:
             await stream.until("token")
-        late = [await watch(live, run_id) for _ in range(30)]
+        late = [await watch(live.api, run_id) for _ in range(30)]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             clients = await redis.client_list()
         readers = [client for client in clients if client["cmd"] == "xread" and "b" in client["flags"]]
@@ -177,7 +117,7 @@ class TestStream:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b", hold_after=1)
         run_id = await live.start()
-        stream = await watch(live, run_id)
+        stream = await watch(live.api, run_id)
         await stream.until("token")
         await live.engine.client.get_workflow_handle(run_id).terminate("by hand")
         async with asyncio.timeout(10):
@@ -187,7 +127,7 @@ class TestStream:
 
     async def test_pings_while_nothing_happens(self, idle: Live) -> None:
         await idle.workflow(ECHO)
-        stream = await watch(idle, await idle.start())
+        stream = await watch(idle.api, await idle.start())
         async with asyncio.timeout(20):
             while stream.raw.count(b": ping\n\n") < 2:
                 stream.raw += await stream.answer.content.readany()
@@ -198,7 +138,7 @@ class TestStream:
         run_id = await idle.start()
         connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
         async with aiohttp.ClientSession(idle.api.url, connector=connector) as lagging:
-            quick, slow = await watch(idle, run_id), await watch(idle, run_id, http=lagging)
+            quick, slow = await watch(idle.api, run_id), await watch(idle.api, run_id, http=lagging)
             count, batch = 30_000, 500
             text = "x" * 1000
             reading = asyncio.create_task(quick.until("run.succeeded"))
@@ -216,7 +156,7 @@ class TestStream:
             seen = await slow.rest()
             assert b": closed: this reader cannot keep up" in slow.raw
             assert len(seen) < count
-        again = await watch(idle, run_id, seen[-1]["seq"])
+        again = await watch(idle.api, run_id, seen[-1]["seq"])
         assert seen + await again.until("run.succeeded") == whole
         again.answer.close()
 
@@ -241,7 +181,7 @@ class TestSoFar:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b", hold_after=1)
         run_id = await live.start()
-        await (await watch(live, run_id)).until("token")
+        await (await watch(live.api, run_id)).until("token")
         assert types((await so_far(live, run_id))["items"])[-1] == ("token", "ask")
         live.upstream.release()
         await live.api.finished(run_id)
@@ -266,13 +206,13 @@ class TestLostStream:
         kept = (await so_far(live, run_id))["items"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             await redis.delete(f"studio:run:{{{run_id}}}:events")
-        told = await (await watch(live, run_id)).rest()
+        told = await (await watch(live.api, run_id)).rest()
         assert types(told) == STORY
         assert told[-1]["data"] == kept[-1]["data"]
         assert told == (await so_far(live, run_id))["items"]
         assert (await live.api.get(f"/runs/{run_id}/events", after=told[-1]["seq"])).status == 204
         for position, event in enumerate(kept):
-            rest = types(await (await watch(live, run_id, event["seq"])).rest())
+            rest = types(await (await watch(live.api, run_id, event["seq"])).rest())
             unseen = [found for found in types(kept[position + 1 :]) if found[0] not in {"token", "usage"}]
             assert rest == STORY[-len(rest) :]
             assert len(rest) >= len(unseen)
@@ -285,7 +225,7 @@ class TestLostStream:
         lost = [event["seq"] for event in kept if event["step_id"] == "block/one" or event["type"] == "run.succeeded"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             assert await redis.xdel(f"studio:run:{{{run_id}}}:events", *lost) == 3
-        events = await (await watch(live, run_id)).rest()
+        events = await (await watch(live.api, run_id)).rest()
         assert sorted(types(events), key=str) == sorted(types(kept), key=str)
         assert types(events)[-1] == ("run.succeeded", None)
 
@@ -311,7 +251,7 @@ class TestRedisAway:
             await live.workflow(ASK, BLOCK)
             live.upstream.default = Reply(text="a b", hold_after=1)
             run_id = await live.start()
-            stream = await watch(live, run_id)
+            stream = await watch(live.api, run_id)
             seen = await stream.until("token")
             await asyncio.to_thread(server.__exit__, None, None, None)
             (await live.api.get(f"/runs/{run_id}/events")).problem(503, "dependency-unavailable")
@@ -333,12 +273,12 @@ class TestRedisAway:
             await live.workflow(ASK, BLOCK)
             live.upstream.default = Reply(text="a b", hold_after=1)
             run_id = await live.start()
-            stream = await watch(live, run_id)
+            stream = await watch(live.api, run_id)
             seen = await stream.until("token")
             await asyncio.to_thread(server.__exit__, None, None, None)
             live.upstream.release()
             async with asyncio.timeout(30):
                 rest = await stream.rest()
             assert [event for event in types(seen + rest) if event[0] not in {"token", "usage"}] == STORY
-            told = await (await watch(live, run_id)).rest()
+            told = await (await watch(live.api, run_id)).rest()
             assert types(told) == STORY
