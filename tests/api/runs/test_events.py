@@ -1,21 +1,25 @@
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import orjson
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import update
 
+from api.runs.story import read_seq
 from cli.stack import parts
 from studio.contracts.base import JsonObject, utc_now
-from studio.contracts.events import NewEvent
+from studio.contracts.events import NewEvent, RunEvent
+from studio.contracts.runs import RunProgress, StepRun
+from studio.db.tables import RunRow
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
 from tests.support.ports import free_port
 from tests.support.scripted_upstream import Reply
 from tests.support.servers import running
-from tests.support.watching import narrow_socket, types, watch
+from tests.support.watching import Socket, Watch, narrow_socket, open_socket, types, watch
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -103,15 +107,27 @@ class TestStream:
         for stream in early:
             await stream.until("token")
         late = [await watch(live.api, run_id) for _ in range(30)]
-        async with Redis.from_url(live.api.settings.redis_url) as redis:
-            clients = await redis.client_list()
-        readers = [client for client in clients if client["cmd"] == "xread" and "b" in client["flags"]]
-        assert len(readers) == 1
+        assert len([client for client in await _redis_clients(live) if "b" in client["flags"]]) == 1
         live.upstream.release()
         stories = await asyncio.gather(*(stream.rest() for stream in early + late))
         (longest,) = {orjson.dumps(story) for story in stories[30:]}
         assert types(orjson.loads(longest))[-1] == ("run.succeeded", None)
         assert all(story == stories[-1][-len(story) :] for story in stories[:30])
+
+    async def test_many_runs_through_one_connection(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        runs = [await idle.start() for _ in range(20)]
+        streams = [await watch(idle.api, run_id) for run_id in runs]
+        for stream in streams:
+            await stream.until("run.started")
+        blocked = [client for client in await _redis_clients(idle) if "b" in client["flags"]]
+        assert len(blocked) == 1
+        for number, run_id in enumerate(runs):
+            told = [NewEvent(ts=utc_now(), step_id="ask", type="token", data={"text": str(number), "index": 0})]
+            assert await idle.engine.stream.publish(run_id, [*told, NewEvent(ts=utc_now(), type="run.succeeded")])
+        for number, stream in enumerate(streams):
+            assert [event["data"].get("text") for event in await stream.until("run.succeeded")] == [str(number), None]
+            stream.answer.close()
 
     async def test_terminated_while_watched(self, live: Live) -> None:
         await live.workflow(ASK)
@@ -139,7 +155,8 @@ class TestStream:
         connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
         async with aiohttp.ClientSession(idle.api.url, connector=connector) as lagging:
             quick, slow = await watch(idle.api, run_id), await watch(idle.api, run_id, http=lagging)
-            count, batch = 30_000, 500
+            socket = await open_socket(idle.api, run_id, http=lagging)
+            count, batch = 15_000, 500
             text = "x" * 1000
             reading = asyncio.create_task(quick.until("run.succeeded"))
             for start in range(0, count, batch):
@@ -156,9 +173,53 @@ class TestStream:
             seen = await slow.rest()
             assert b": closed: this reader cannot keep up" in slow.raw
             assert len(seen) < count
+            seen_there = await socket.rest()
+            assert socket.ws.close_code == 1013
+            assert len(seen_there) < count
         again = await watch(idle.api, run_id, seen[-1]["seq"])
         assert seen + await again.until("run.succeeded") == whole
         again.answer.close()
+
+
+class TestRetried:
+    """The run's row and stream as a retry leaves them, step by step."""
+
+    async def test_goes_on_after_the_first_end(self, idle: Live) -> None:
+        run_id = await _failed_run(idle)
+        first = await watch(idle.api, run_id)
+        seen = await first.rest()
+        assert [event["type"] for event in seen] == [*FIRST_TRY, "run.failed"]
+
+        await _set_row(idle, run_id, status="queued", retry_count=1, error=None, ended_at=None)
+        retried = NewEvent(ts=utc_now(), type="run.retried", attempt=2, data={"status": "running", "retry_count": 1})
+        await idle.engine.stream.publish(run_id, [retried])
+        late, resumed = await watch(idle.api, run_id), await watch(idle.api, run_id, seen[-1]["seq"])
+        socket = await open_socket(idle.api, run_id)
+        await resumed.until("run.retried")
+        await idle.engine.stream.publish(run_id, [_event("step.started", "ask", 2), _event("token", "ask", 2)])
+        await resumed.until("token")
+        await _end_second_try(idle, run_id)
+        whole = await late.rest()
+        assert [event["type"] for event in whole] == [*FIRST_TRY, "run.failed", "run.retried", *SECOND_TRY]
+        assert await socket.rest() == whole
+        assert await resumed.rest() == whole[-2:]
+        assert await (await watch(idle.api, run_id)).rest() == whole
+        assert whole == (await so_far(idle, run_id))["items"]
+
+    async def test_goes_on_after_a_story_that_the_row_told(self, idle: Live) -> None:
+        """Whose numbers are guesses, and later than the moments in which things happened."""
+        run_id = await _failed_run(idle)
+        async with Redis.from_url(idle.api.settings.redis_url) as redis:
+            await redis.delete(f"studio:run:{{{run_id}}}:events", f"studio:run:{{{run_id}}}:published")
+        told = await (await watch(idle.api, run_id)).rest()
+        assert [event["type"] for event in told] == ["run.started", "step.started", "step.failed", "run.failed"]
+
+        await _set_row(idle, run_id, status="queued", retry_count=1, error=None, ended_at=None)
+        await idle.engine.stream.publish(run_id, [_event("run.retried", None, 2), _event("step.started", "ask", 2)])
+        await idle.engine.stream.publish(run_id, [_event("token", "ask", 2)])
+        await _end_second_try(idle, run_id)
+        rest = await (await watch(idle.api, run_id, told[-1]["seq"])).rest()
+        assert [event["type"] for event in rest] == ["run.retried", *SECOND_TRY]
 
 
 class TestSoFar:
@@ -241,6 +302,32 @@ class TestLostStream:
         assert told[-1]["data"] == kept[-1]["data"]
 
 
+class TestRedisEmptied:
+    async def test_while_a_run_is_watched(self, live: Live) -> None:
+        await live.workflow({**ASK, "id": "before"}, ASK, BLOCK)
+        live.upstream.default = Reply(text="a b")
+        live.upstream.when("question", Reply(text="a b"), Reply(text="a b", hold_after=1))
+        run_id = await live.start()
+        stream, socket = await watch(live.api, run_id), await open_socket(live.api, run_id)
+        seen = [await _until_token_of(reader, "ask") for reader in (stream, socket)]
+        async with Redis.from_url(live.api.settings.redis_url) as redis:
+            await redis.flushall()
+        late = await watch(live.api, run_id)
+        live.upstream.release()
+        for before, reader in zip(seen, (stream, socket), strict=True):
+            events = before + await reader.rest()
+            seqs = [read_seq(event["seq"]) for event in events]
+            assert seqs == sorted(set(seqs))
+            keys = [key for event in events if (key := RunEvent.model_validate(event).key()) is not None]
+            assert len(keys) == len(set(keys))
+            assert {("step.succeeded", "block/two"), ("step.succeeded", "ask"), *STORY[:2]} <= set(types(events))
+            assert types(events)[-1] == ("run.succeeded", None)
+        told = types(await late.rest())
+        assert {("step.started", "before"), ("step.succeeded", "before"), *STORY} <= set(told)
+        assert told[-1] == ("run.succeeded", None)
+        assert len([event for event in told if event[0] == "step.succeeded"]) == 5
+
+
 class TestRedisAway:
     async def test_comes_back_while_a_run_is_watched(self, tmp_path: Path, temporal_address: str) -> None:
         part = parts.redis(free_port(), None)
@@ -282,3 +369,51 @@ class TestRedisAway:
             assert [event for event in types(seen + rest) if event[0] not in {"token", "usage"}] == STORY
             told = await (await watch(live.api, run_id)).rest()
             assert types(told) == STORY
+
+
+FIRST_TRY = ["run.started", "step.started", "token", "step.failed"]
+SECOND_TRY = ["step.started", "token", "step.succeeded", "run.succeeded"]
+
+
+def _event(kind: str, path: str | None, attempt: int) -> NewEvent:
+    data: JsonObject = {"text": f"of attempt {attempt}", "index": 0} if kind == "token" else {"kind": "agent"}
+    fields = {"ts": utc_now(), "type": kind, "step_id": path, "attempt": attempt, "data": data}
+    return NewEvent.model_validate(fields)
+
+
+async def _set_row(idle: Live, run_id: str, **values: Any) -> None:
+    async with idle.engine.database.write() as session:
+        await session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
+
+
+async def _failed_run(idle: Live) -> str:
+    await idle.workflow(ASK)
+    run_id = await idle.start()
+    told = [_event(kind, None if kind.startswith("run.") else "ask", 1) for kind in (*FIRST_TRY[1:], "run.failed")]
+    await idle.engine.stream.publish(run_id, told)
+    await _set_row(idle, run_id, **_ended("failed", attempt=1))
+    return run_id
+
+
+async def _end_second_try(idle: Live, run_id: str) -> None:
+    await _set_row(idle, run_id, **_ended("succeeded", attempt=2))
+    await idle.engine.stream.publish(run_id, [_event("step.succeeded", "ask", 2), _event("run.succeeded", None, 2)])
+
+
+def _ended(status: Literal["failed", "succeeded"], attempt: int) -> dict[str, Any]:
+    now = utc_now()
+    step = StepRun(id="ask", kind="agent", status=status, attempt=attempt, started_at=now, ended_at=now)
+    progress = RunProgress(status=status, steps=[step]).model_dump(mode="json")
+    return {"status": status, "started_at": now, "ended_at": now, "progress": progress}
+
+
+async def _redis_clients(live: Live) -> list[dict[str, str]]:
+    async with Redis.from_url(live.api.settings.redis_url) as redis:
+        return await redis.client_list()
+
+
+async def _until_token_of(reader: Watch | Socket, path: str) -> list[JsonObject]:
+    events: list[JsonObject] = []
+    while not events or (events[-1]["type"], events[-1]["step_id"]) != ("token", path):
+        events += await reader.until("token")
+    return events
