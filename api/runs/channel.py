@@ -13,7 +13,8 @@ from api.runs.story import Identity, Seq, identity, read_seq
 from studio.contracts.events import FINAL_EVENTS, RunEvent
 from studio.web.responses import dump_json
 
-PING_SECONDS = 15.0
+PING_SECONDS = 10.0
+"""A client that hears nothing for so long gets a ping, at the latest a few seconds later."""
 BUFFERED = 5000
 """Frames that a client may be behind before it is closed; a fast model gives 100 a second."""
 RECENT = 1000
@@ -56,6 +57,7 @@ class Watcher:
     def __init__(self) -> None:
         self._frames: deque[Frame] = deque()
         self._waiting: asyncio.Future[None] | None = None
+        self._waits_since = 0.0
         self._too_slow = False
         self._over = False
 
@@ -77,20 +79,21 @@ class Watcher:
         self._over = True
         self._wake()
 
+    def ping(self, now: float) -> None:
+        """Let a client hear something that waits for long. Asked of all now and then: a timer for each costs more."""
+        if now - self._waits_since >= PING_SECONDS:
+            self._wake()
+
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     async def take(self) -> list[Frame] | None:
-        """What has come; empty when nothing did for `PING_SECONDS`, None when no more will. Raises `TooSlow`."""
+        """What has come; empty when it is time for a ping, None when no more will. Raises `TooSlow`."""
         if not (self._frames or self._too_slow or self._over):
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.create_future()
-            ping = loop.call_later(PING_SECONDS, self._wake)
-            try:
-                await self._waiting
-            finally:
-                ping.cancel()
+            self._waits_since = time.monotonic()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
         if self._too_slow:
             raise TooSlow
         if self._over and not self._frames:
@@ -153,6 +156,10 @@ class Channel:
             return False
         self._keys.add(key)
         return True
+
+    def ping(self, now: float) -> None:
+        for watcher in self.watchers:
+            watcher.ping(now)
 
     def end(self) -> None:
         for watcher in self.watchers:

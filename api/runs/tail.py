@@ -42,7 +42,7 @@ class Tail:
 
     def add(self, channel: Channel) -> None:
         self._channels[channel.run_id] = channel
-        for name, work in {"read": self._read, "ask": self._ask}.items():
+        for name, work in {"read": self._read, "ask": self._ask_after}.items():
             if name not in self._tasks or self._tasks[name].done():
                 self._tasks[name] = asyncio.create_task(work(), name=f"events {name}")
         if not self._is_waking:
@@ -85,10 +85,12 @@ class Tail:
                 if channel is not None and channel.deliver(batch.events, batch.position):
                     self.remove(channel)
 
-    async def _ask(self) -> None:
+    async def _ask_after(self) -> None:
         while self._channels:
             await asyncio.sleep(1)
             now = time.monotonic()
+            for channel in self._channels.values():
+                channel.ping(now)
             quiet = [channel for channel in self._channels.values() if now - channel.heard_at >= QUIET_SECONDS]
             quiet.sort(key=lambda channel: channel.heard_at)
             await asyncio.gather(*(self._end_if_over(channel) for channel in quiet[:ASKED_AT_ONCE]))
