@@ -16,7 +16,7 @@ from api.codec.cors import CodecCors
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
-from api.runs import events, rerun_endpoints, steering_endpoints
+from api.runs import events, rerun_endpoints, steering_endpoints, websocket
 from api.runs.executions import Executions
 from api.runs.hub import EventHub
 from api.runs.launching import Launcher
@@ -66,7 +66,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     add_database_handlers(app)
     definitions = (documents, agents, workflows, schedules)
-    runs_and_more = (runs, rerun_endpoints, steering_endpoints, approvals, events, batches)
+    runs_and_more = (runs, rerun_endpoints, steering_endpoints, approvals, events, websocket, batches)
     for part in (*definitions, *runs_and_more, codec):
         app.include_router(part.router)
     if settings.temporal_ui_url is not None:

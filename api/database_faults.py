@@ -14,15 +14,26 @@ _log = structlog.get_logger(__name__)
 _NO_SCHEMA = "The database has no tables yet, or old ones. Run `studio migrate`."
 
 
-async def _render(_request: Request, error: Exception) -> Response:
+FAULTS = (OperationalError, InterfaceError, ProgrammingError, PoolTimeout)
+
+
+def database_problem(error: Exception) -> DependencyUnavailable | None:
+    """None when it is a fault of ours."""
     original = error.orig if isinstance(error, DBAPIError) else None
     missing = isinstance(original, UndefinedTable | UndefinedColumn) or "no such table" in str(original)
     if isinstance(error, ProgrammingError) and not missing:
-        raise error
+        return None
     _log.warning("database.fault", error=type(original or error).__name__)
-    return problem_response(DependencyUnavailable("database", _NO_SCHEMA if missing else None))
+    return DependencyUnavailable("database", _NO_SCHEMA if missing else None)
+
+
+async def _render(_request: Request, error: Exception) -> Response:
+    problem = database_problem(error)
+    if problem is None:
+        raise error
+    return problem_response(problem)
 
 
 def add_database_handlers(app: FastAPI) -> None:
-    for fault in (OperationalError, InterfaceError, ProgrammingError, PoolTimeout):
+    for fault in FAULTS:
         app.add_exception_handler(fault, _render)

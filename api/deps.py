@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query
 from pydantic import BeforeValidator
+from starlette.requests import HTTPConnection
 from temporalio.converter import DataConverter
 
 from api.batches.service import BatchService
@@ -43,8 +44,8 @@ class Parts:
     batches: BatchService
 
 
-def get_parts(request: Request) -> Parts:
-    return request.app.state.parts
+def get_parts(connection: HTTPConnection) -> Parts:
+    return connection.app.state.parts
 
 
 PartsDep = Annotated[Parts, Depends(get_parts)]

@@ -22,7 +22,7 @@ from cli.stack.parts import Part
 from cli.stack.probes import NotReady, ask
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 30
+START_SECONDS = 90
 PACKAGES = ("aiohttp", "fastapi", "orjson", "pydantic", "redis", "starlette", "temporalio", "uvicorn", "uvloop")
 
 
@@ -118,7 +118,7 @@ async def _ready(part: Part, pid: int) -> None:
                 return
 
 
-def _wait_until(url: str, running: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def _wait_until(url: str, running: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if running.poll() is not None:

@@ -13,7 +13,6 @@ from studio.contracts.runs import BLOCK_KINDS, RunError, RunStatus, RunUsage, St
 
 _STEP_STATUSES: dict[str, StepStatus] = {
     "step.started": "running",
-    "step.retrying": "running",
     "step.waiting": "waiting",
     "step.succeeded": "succeeded",
     "step.failed": "failed",
@@ -71,16 +70,18 @@ class StepStory:
 
     def take(self, event: RunEvent) -> None:
         data = event.data
+        if event.attempt > self.attempt:
+            # What earlier attempts had written no longer counts.
+            self.text, self.thinking, self.pieces = "", "", 0
+            self.attempt = event.attempt
         match event.type:
+            case "token" | "thinking" if event.attempt < self.attempt:
+                pass  # from a worker that was given up
             case "token":
                 self.text += str(data.get("text", ""))
                 self.pieces += 1
             case "thinking":
                 self.thinking += str(data.get("text", ""))
-            case "step.retrying":
-                self.text, self.thinking, self.pieces = "", "", 0
-                self.attempt = event.attempt
-                self.status, self.waiting = "running", None
             case _ if event.type in _STEP_STATUSES:
                 self._take_state(event)
             case _:
@@ -141,7 +142,7 @@ class RunStory:
                 self.status, self.started_at = "running", event.ts
             case "run.paused":
                 self.status = "paused"
-            case "run.resumed":
+            case "run.resumed" | "run.retried":
                 self.status = "running"
             case "run.succeeded":
                 self.status = "succeeded"

@@ -1,9 +1,32 @@
-"""Ends background tasks for certain."""
+"""Background tasks: ended for certain, and shared by those who ask for the same."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 AGAIN_SECONDS = 0.5
 """Long enough for a task to clean up undisturbed after a cancel that did reach it."""
+
+
+FoundT = TypeVar("FoundT")
+
+
+class Flights(Generic[FoundT]):
+    """Who asks for a key while somebody else's call for it is under way gets what that one brings."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[FoundT]] = {}
+
+    async def get(self, key: str, call: Callable[[], Coroutine[Any, Any, FoundT]]) -> FoundT:
+        """Raises what the call raises. One who asked and is cancelled leaves the others their call."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.create_task(call())
+            task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        await end_tasks(*self._tasks.values())
 
 
 async def end_tasks(*tasks: "asyncio.Task[object]") -> None:

@@ -21,9 +21,16 @@ from studio.contracts.interaction import (
 from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
 from studio.contracts.waits import Limits
 from studio.db.engine import Database
-from studio.errors import Conflict, DependencyUnavailable, NotFound
+from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound
 from studio.store.approvals import forget_approval
-from workflows.names import LIMITS, PAUSE, RESUME, child_workflow_id
+from workflows.names import LIMITS, PAUSE, RESERVED, RESUME, child_workflow_id
+
+
+def check_signal_name(name: str, place: str) -> None:
+    """Raises `InvalidInput` that names `place` for a name that is AI Studio's own."""
+    if name.startswith(RESERVED):
+        message = f"names that begin with {RESERVED!r} are AI Studio's own"
+        raise InvalidInput(message, errors=[FieldError(loc=[place, "name"], msg=message, type="reserved")])
 
 
 class Steering:

@@ -6,14 +6,13 @@ from fastapi import APIRouter, Body, Path, Query
 
 from api.deps import PartsDep, Ref
 from api.docs import problems
+from api.runs.steering import check_signal_name
 from studio.contracts.base import Json, Page
 from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
 from studio.contracts.runs import Run, StepRun
 from studio.contracts.waits import Limits, SignalName
-from studio.errors import FieldError, InvalidInput
 from studio.web.json_route import JsonRoute
 from studio.web.preconditions import ANONYMOUS, Actor
-from workflows.names import RESERVED
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=JsonRoute)
 _REFUSALS = problems(404, 409, 503)
@@ -50,9 +49,7 @@ async def change_limits(run_id: Ref, changes: Limits, parts: PartsDep, step_id: 
 )
 async def send_signal(run_id: Ref, name: SignalName, parts: PartsDep, payload: Payload = None) -> Run:
     """The body is the payload, any JSON. A signal that no step waits for yet is kept for the first that does."""
-    if name.startswith(RESERVED):
-        message = f"names that begin with {RESERVED!r} are AI Studio's own"
-        raise InvalidInput(message, errors=[FieldError(loc=["path", "name"], msg=message, type="reserved")])
+    check_signal_name(name, "path")
     return await parts.steering.signal(run_id, name, payload)
 
 

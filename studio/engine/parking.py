@@ -6,7 +6,7 @@ from studio.contracts.base import Json, JsonObject
 from studio.contracts.interaction import Resolution, ResolveAction
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ConditionalBlock, ParallelBlock
-from studio.engine import pauses
+from studio.engine import pauses, recalls
 from studio.engine.joins import decide
 from studio.engine.limits import unfit
 from studio.engine.plan import ROOT
@@ -22,7 +22,9 @@ def parks(turn: Turn, path: str, error: RunError) -> bool:
     frame = turn.state.frames[path]
     if turn.plan.definition.on_failure != "pause" or turn.state.phase != "running":
         return False
-    if turn.node(path).body is not None or frame.handling or frame.cancelled or _is_dealt_with(turn, path, error):
+    if turn.node(path).body is not None or frame.handling or frame.cancelled or recalls.is_recalled(turn, path):
+        return False
+    if _is_dealt_with(turn, path, error):
         return False
     park(turn, path, error)
     return True

@@ -3,12 +3,15 @@
 The stream is a view: losing Redis loses live tokens, never a run.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, Self, cast
 
 import orjson
 import structlog
 from prometheus_client import Counter
+from pydantic import ValidationError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
@@ -18,21 +21,33 @@ KEEP_SECONDS = 24 * 3600
 """After the last event; a later reader gets the story from the run's row, without tokens."""
 MAX_EVENTS = 200_000
 OPERATION_SECONDS = 2.0
-MAX_WATCHED = 10_000
-"""Runs that one process watches at once; redis-py's own limit is 100 connections."""
+PAGE_CONNECTIONS = 8
+"""Readers that catch up share these: a page takes a millisecond or two."""
+PAGE_SECONDS = 5.0
+"""How long a reader waits for one of them."""
+RETRY_AHEAD_MS = 61_000
+"""`run.retried` gets a `seq` so far ahead of the clock, and what follows comes after it: a story told from the row may
+have given numbers up to a minute after the run's end."""
+_WAKE_KEEP_SECONDS = 60
 
 LOST = Counter("studio_events_lost_total", "Run events that could not be published.")
 _log = structlog.get_logger(__name__)
 
-# KEYS: stream, keys already published. ARGV: time to live, max length, then (key, event, mark) for each event. An empty
-# key means that the event is published each time. What has the mark `closes` is the last that is taken until an event
-# with the mark `opens` comes: calls of a terminated run go on for a moment.
+# KEYS: stream, keys already published. ARGV: time to live, max length, then (key, event, milliseconds ahead, mark) for
+# each event. An empty key means that the event is published each time. What has the mark `closes` is the last that is
+# taken until an event with the mark `opens` comes: calls of a terminated run go on for a moment.
 _PUBLISH = """
 local closed = redis.call('SISMEMBER', KEYS[2], 'closed') == 1
-for i = 3, #ARGV, 3 do
-  local key, event, mark = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 3, #ARGV, 4 do
+  local key, event, ahead, mark = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
   if (not closed or mark == 'opens') and (key == '' or redis.call('SADD', KEYS[2], key) == 1) then
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', event)
+    local id = '*'
+    if ahead > 0 then
+      local moment = redis.call('TIME')[1] * 1000 + ahead
+      local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+      if not last or tonumber(string.match(last[1], '^%d+')) < moment then id = string.format('%.0f-0', moment) end
+    end
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], id, 'e', event)
     if mark == 'closes' then
       redis.call('SADD', KEYS[2], 'closed')
       closed = true
@@ -48,6 +63,15 @@ return 1
 """
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one run told."""
+
+    events: list[RunEvent]
+    position: str
+    """Of the last entry; the next read begins after it."""
+
+
 class EventStream:
     """Publishes and reads. One instance a process; `async with` closes its connections."""
 
@@ -55,17 +79,25 @@ class EventStream:
         timeouts: dict[str, Any] = {"socket_timeout": OPERATION_SECONDS, "socket_connect_timeout": OPERATION_SECONDS}
         pool: Any = BlockingConnectionPool.from_url(redis_url, timeout=OPERATION_SECONDS, **timeouts)
         self._redis = cast("Any", Redis.from_pool(pool))
-        # A blocking read outlasts the timeout of the other commands, and a run that is watched holds a connection.
-        reading: dict[str, Any] = timeouts | {"socket_timeout": None, "max_connections": MAX_WATCHED}
-        self._reader = cast("Any", Redis.from_url(redis_url, **reading))
+        pages = BlockingConnectionPool.from_url(
+            redis_url, max_connections=PAGE_CONNECTIONS, timeout=PAGE_SECONDS, **timeouts
+        )
+        self._pages = cast("Any", Redis.from_pool(pages))
+        # A blocking read outlasts the timeout of the other commands.
+        self._tail = cast(
+            "Any", Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=OPERATION_SECONDS)
+        )
         self._publish = self._redis.register_script(_PUBLISH)
+        self._wake_key = f"studio:wake:{token_hex(8)}"
+        self._woken = "0-0"
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._redis.aclose()
-        await self._reader.aclose()
+        await self._pages.aclose()
+        await self._tail.aclose()
 
     async def check(self) -> None:
         await self._redis.ping()
@@ -80,8 +112,9 @@ class EventStream:
             return True
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
+            ahead = RETRY_AHEAD_MS if event.type == "run.retried" else 0
             body = orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))
-            arguments += [event.key() or "", body, _mark(event)]
+            arguments += [event.key() or "", body, ahead, _mark(event)]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
@@ -97,30 +130,61 @@ class EventStream:
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("events.not_removed", count=len(runs), error=type(error).__name__)
 
-    async def read(
-        self, run_id: str, after: str = "0-0", *, block_ms: int | None = None, count: int = 1000
-    ) -> list[RunEvent]:
-        """Events after `after`, at most `count`; waits up to `block_ms` for the first. Raises `RedisError`."""
-        answer = await self._reader.xread({_stream(run_id): after}, count=count, block=block_ms)
-        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", _entries(answer))
-        return [
-            RunEvent.model_validate(orjson.loads(fields[b"e"]) | {"seq": seq.decode(), "run_id": run_id})
-            for seq, fields in entries
-        ]
+    async def read(self, run_id: str, after: str = "0-0", *, count: int = 1000) -> list[RunEvent]:
+        """The events there are after `after`, at most `count`. Raises `RedisError`."""
+        answer = await self._pages.xread({_stream(run_id): after}, count=count)
+        return [event for entries in _by_stream(answer).values() for event in _events(run_id, entries)]
+
+    async def wait(self, after: Mapping[str, str], *, block_ms: int, count: int) -> dict[str, Batch]:
+        """The next events of many runs, on one connection, `count` of each at most; `after` is each run's position.
+
+        Returns without any when none came within `block_ms`, or when somebody called `wake`. Raises `RedisError`.
+        """
+        runs = {_stream(run_id).encode(): run_id for run_id in after}
+        positions = {_stream(run_id): position for run_id, position in after.items()}
+        answer = await self._tail.xread(positions | {self._wake_key: self._woken}, count=count, block=block_ms)
+        streams = _by_stream(answer)
+        for seq, _ in streams.pop(self._wake_key.encode(), []):
+            self._woken = seq.decode()
+        return {
+            runs[stream]: Batch(_events(runs[stream], entries), entries[-1][0].decode())
+            for stream, entries in streams.items()
+        }
+
+    async def wake(self) -> None:
+        """Make the `wait` that is under way, or the next one, return. Raises `RedisError`."""
+        async with self._redis.pipeline(transaction=False) as commands:
+            commands.xadd(self._wake_key, {"w": b""}, maxlen=1)
+            commands.expire(self._wake_key, _WAKE_KEEP_SECONDS)
+            await commands.execute()
 
 
 def _mark(event: NewEvent) -> str:
     return "closes" if event.type in FINAL_EVENTS else "opens" if event.type == "run.retried" else ""
 
 
-def _entries(answer: Any) -> Any:
-    """The entries of the one stream read: redis-py answers a list with RESP2 and a map with RESP3."""
+_Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+def _events(run_id: str, entries: _Entries) -> list[RunEvent]:
+    """Without those of a kind that a newer worker publishes and this process does not know."""
+    events: list[RunEvent] = []
+    for seq, fields in entries:
+        try:
+            found = orjson.loads(fields[b"e"]) | {"seq": seq.decode(), "run_id": run_id}
+            events.append(RunEvent.model_validate(found))
+        except ValidationError as error:
+            _log.warning("events.not_understood", run_id=run_id, seq=seq.decode(), errors=error.error_count())
+    return events
+
+
+def _by_stream(answer: Any) -> dict[bytes, _Entries]:
+    """The entries read: redis-py answers a list with RESP2 and a map of lists of lists with RESP3."""
     if not answer:
-        return []
+        return {}
     if isinstance(answer, dict):
-        (batches,) = cast("dict[Any, Any]", answer).values()
-        return batches[0]
-    return answer[0][1]
+        return {stream: batches[0] for stream, batches in cast("dict[bytes, list[_Entries]]", answer).items()}
+    return dict(cast("list[tuple[bytes, _Entries]]", answer))
 
 
 def _stream(run_id: str) -> str:

@@ -1,5 +1,6 @@
 """Run one service in this process."""
 
+import contextlib
 import gc
 from typing import NoReturn
 
@@ -7,6 +8,30 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from studio.leaving import leave
+
+WEBSOCKET_PING_SECONDS = 15.0
+WEBSOCKET_MESSAGE_BYTES = 8 * 1024 * 1024
+"""A larger message closes its connection (1009); an application may refuse smaller ones more kindly."""
+
+
+def server_config(app: ASGIApp, *, grace_seconds: int, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+    """`grace_seconds` is how long requests get to finish when the server stops.
+
+    WebSockets are not compressed: a thousand readers of one run would each pay for it, and the gateway may.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace_seconds,
+        ws_max_size=WEBSOCKET_MESSAGE_BYTES,
+        ws_ping_interval=WEBSOCKET_PING_SECONDS,
+        ws_ping_timeout=2 * WEBSOCKET_PING_SECONDS,
+        ws_per_message_deflate=False,
+    )
 
 
 def serve(app: ASGIApp, host: str, port: int) -> NoReturn:
@@ -18,7 +43,7 @@ def serve(app: ASGIApp, host: str, port: int) -> NoReturn:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
-    uvicorn.run(
-        app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5, server_header=False
-    )
-    leave(0)
+    server = uvicorn.Server(server_config(app, grace_seconds=5, host=host, port=port))
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once it has stopped
+        server.run()
+    leave(0 if server.started else 3)

@@ -91,4 +91,5 @@ class TestCancel:
 
 async def later_than(live: Live, last: RunEvent, *, seconds: float) -> list[RunEvent]:
     """What still comes on the run's stream."""
-    return await live.engine.stream.read(last.run_id, last.seq, block_ms=int(seconds * 1000))
+    told = await live.engine.stream.wait({last.run_id: last.seq}, block_ms=int(seconds * 1000), count=100)
+    return [event for batch in told.values() for event in batch.events]

@@ -1,23 +1,25 @@
 import asyncio
-import socket
-from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import orjson
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import update
 
+from api.runs.story import read_seq
 from cli.stack import parts
 from studio.contracts.base import JsonObject, utc_now
-from studio.contracts.events import NewEvent
-from studio.sse import EventSplitter, event_data
+from studio.contracts.events import NewEvent, RunEvent
+from studio.contracts.runs import RunProgress, StepRun
+from studio.db.tables import RunRow
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
 from tests.support.ports import free_port
 from tests.support.scripted_upstream import Reply
 from tests.support.servers import running
+from tests.support.watching import Socket, Watch, narrow_socket, open_socket, types, watch
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -28,66 +30,8 @@ BLOCK: JsonObject = {
 JSON = {"Accept": "application/json"}
 
 
-class Watch:
-    """One SSE connection."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self.answer = answer
-        self.raw = b""
-        self._splitter = EventSplitter()
-        self._ready: list[JsonObject] = []
-
-    async def next(self) -> JsonObject | None:
-        """The next event; None when the stream has ended."""
-        while not self._ready:
-            chunk = await self.answer.content.readany()
-            if not chunk:
-                return None
-            self.raw += chunk
-            found = [event_data(event) for event in self._splitter.feed(chunk)]
-            self._ready += [orjson.loads(data) for data in found if data is not None]
-        return self._ready.pop(0)
-
-    async def until(self, event_type: str) -> list[JsonObject]:
-        events: list[JsonObject] = []
-        while not events or events[-1]["type"] != event_type:
-            event = await self.next()
-            assert event is not None, f"the stream ended before {event_type}"
-            events.append(event)
-        return events
-
-    async def rest(self) -> list[JsonObject]:
-        return [event async for event in self]
-
-    async def __aiter__(self) -> AsyncGenerator[JsonObject]:
-        while (event := await self.next()) is not None:
-            yield event
-
-
-async def watch(live: Live, run_id: str, after: str | None = None, http: aiohttp.ClientSession | None = None) -> Watch:
-    headers = {"Last-Event-ID": after} if after else {}
-    answer = await (http or live.api.http).get(f"/api/v1/runs/{run_id}/events", headers=headers)
-    assert answer.status == 200, await answer.read()
-    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    assert answer.headers["Cache-Control"] == "no-cache"
-    assert answer.headers["X-Accel-Buffering"] == "no"
-    return Watch(answer)
-
-
 async def so_far(live: Live, run_id: str, **query: Any) -> JsonObject:
     return (await live.api.request("GET", f"/runs/{run_id}/events", headers=JSON, **query)).ok()
-
-
-def types(events: list[JsonObject]) -> list[tuple[str, str | None]]:
-    return [(event["type"], event["step_id"]) for event in events]
-
-
-def narrow_socket(address: tuple[Any, ...]) -> socket.socket:
-    """The kernel would take 32 MiB for a reader that does not read; this one leaves them with the server."""
-    family, kind, protocol = address[:3]
-    narrow = socket.socket(family, kind, protocol)
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-    return narrow
 
 
 STORY = [
@@ -109,7 +53,7 @@ class TestOrder:
         branches: list[JsonObject] = [{"id": f"b{n}", "agent": {"message": "question"}} for n in range(20)]
         await live.workflow({"id": "p", "parallel": {"branches": branches}})
         live.upstream.default = Reply(text="a")
-        events = await (await watch(live, await live.start())).rest()
+        events = await (await watch(live.api, await live.start())).rest()
         types = [event["type"] for event in events]
         assert (types[0], types.count("run.started")) == ("run.started", 1)
         assert types.count("step.started") == 21
@@ -120,7 +64,7 @@ class TestStream:
         await live.workflow(ASK, BLOCK)
         live.upstream.default = Reply(text="a b c", hold_after=1)
         run_id = await live.start()
-        stream = await watch(live, run_id)
+        stream = await watch(live.api, run_id)
         events = await stream.until("token")
         live.upstream.release()
         events += await stream.rest()
@@ -135,9 +79,9 @@ class TestStream:
         await live.workflow(ASK, BLOCK)
         run_id = await live.start()
         await live.api.finished(run_id)
-        events = await (await watch(live, run_id)).rest()
+        events = await (await watch(live.api, run_id)).rest()
         for position, event in enumerate(events[:-1]):
-            assert await (await watch(live, run_id, event["seq"])).rest() == events[position + 1 :]
+            assert await (await watch(live.api, run_id, event["seq"])).rest() == events[position + 1 :]
         done = await live.api.request("GET", f"/runs/{run_id}/events", headers={"Last-Event-ID": events[-1]["seq"]})
         assert (done.status, done.body) == (204, b"")
 
@@ -147,7 +91,7 @@ class TestStream:
         run_id = await live.start()
         events: list[JsonObject] = []
         while not events or not events[-1]["type"].startswith("run.succ"):
-            stream = await watch(live, run_id, events[-1]["seq"] if events else None)
+            stream = await watch(live.api, run_id, events[-1]["seq"] if events else None)
             for _ in range(40):
                 if (event := await stream.next()) is None:
                     break
@@ -159,25 +103,37 @@ class TestStream:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b c d e f", hold_after=2)
         run_id = await live.start()
-        early = [await watch(live, run_id) for _ in range(30)]
+        early = [await watch(live.api, run_id) for _ in range(30)]
         for stream in early:
             await stream.until("token")
-        late = [await watch(live, run_id) for _ in range(30)]
-        async with Redis.from_url(live.api.settings.redis_url) as redis:
-            clients = await redis.client_list()
-        readers = [client for client in clients if client["cmd"] == "xread" and "b" in client["flags"]]
-        assert len(readers) == 1
+        late = [await watch(live.api, run_id) for _ in range(30)]
+        assert len([client for client in await _redis_clients(live) if "b" in client["flags"]]) == 1
         live.upstream.release()
         stories = await asyncio.gather(*(stream.rest() for stream in early + late))
         (longest,) = {orjson.dumps(story) for story in stories[30:]}
         assert types(orjson.loads(longest))[-1] == ("run.succeeded", None)
         assert all(story == stories[-1][-len(story) :] for story in stories[:30])
 
+    async def test_many_runs_through_one_connection(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        runs = [await idle.start() for _ in range(20)]
+        streams = [await watch(idle.api, run_id) for run_id in runs]
+        for stream in streams:
+            await stream.until("run.started")
+        blocked = [client for client in await _redis_clients(idle) if "b" in client["flags"]]
+        assert len(blocked) == 1
+        for number, run_id in enumerate(runs):
+            told = [NewEvent(ts=utc_now(), step_id="ask", type="token", data={"text": str(number), "index": 0})]
+            assert await idle.engine.stream.publish(run_id, [*told, NewEvent(ts=utc_now(), type="run.succeeded")])
+        for number, stream in enumerate(streams):
+            assert [event["data"].get("text") for event in await stream.until("run.succeeded")] == [str(number), None]
+            stream.answer.close()
+
     async def test_terminated_while_watched(self, live: Live) -> None:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b", hold_after=1)
         run_id = await live.start()
-        stream = await watch(live, run_id)
+        stream = await watch(live.api, run_id)
         await stream.until("token")
         await live.engine.client.get_workflow_handle(run_id).terminate("by hand")
         async with asyncio.timeout(10):
@@ -187,7 +143,7 @@ class TestStream:
 
     async def test_pings_while_nothing_happens(self, idle: Live) -> None:
         await idle.workflow(ECHO)
-        stream = await watch(idle, await idle.start())
+        stream = await watch(idle.api, await idle.start())
         async with asyncio.timeout(20):
             while stream.raw.count(b": ping\n\n") < 2:
                 stream.raw += await stream.answer.content.readany()
@@ -198,8 +154,9 @@ class TestStream:
         run_id = await idle.start()
         connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
         async with aiohttp.ClientSession(idle.api.url, connector=connector) as lagging:
-            quick, slow = await watch(idle, run_id), await watch(idle, run_id, http=lagging)
-            count, batch = 30_000, 500
+            quick, slow = await watch(idle.api, run_id), await watch(idle.api, run_id, http=lagging)
+            socket = await open_socket(idle.api, run_id, http=lagging)
+            count, batch = 15_000, 500
             text = "x" * 1000
             reading = asyncio.create_task(quick.until("run.succeeded"))
             for start in range(0, count, batch):
@@ -216,9 +173,53 @@ class TestStream:
             seen = await slow.rest()
             assert b": closed: this reader cannot keep up" in slow.raw
             assert len(seen) < count
-        again = await watch(idle, run_id, seen[-1]["seq"])
+            seen_there = await socket.rest()
+            assert socket.ws.close_code == 1013
+            assert len(seen_there) < count
+        again = await watch(idle.api, run_id, seen[-1]["seq"])
         assert seen + await again.until("run.succeeded") == whole
         again.answer.close()
+
+
+class TestRetried:
+    """The run's row and stream as a retry leaves them, step by step."""
+
+    async def test_goes_on_after_the_first_end(self, idle: Live) -> None:
+        run_id = await _failed_run(idle)
+        first = await watch(idle.api, run_id)
+        seen = await first.rest()
+        assert [event["type"] for event in seen] == [*FIRST_TRY, "run.failed"]
+
+        await _set_row(idle, run_id, status="queued", retry_count=1, error=None, ended_at=None)
+        retried = NewEvent(ts=utc_now(), type="run.retried", attempt=2, data={"status": "running", "retry_count": 1})
+        await idle.engine.stream.publish(run_id, [retried])
+        late, resumed = await watch(idle.api, run_id), await watch(idle.api, run_id, seen[-1]["seq"])
+        socket = await open_socket(idle.api, run_id)
+        await resumed.until("run.retried")
+        await idle.engine.stream.publish(run_id, [_event("step.started", "ask", 2), _event("token", "ask", 2)])
+        await resumed.until("token")
+        await _end_second_try(idle, run_id)
+        whole = await late.rest()
+        assert [event["type"] for event in whole] == [*FIRST_TRY, "run.failed", "run.retried", *SECOND_TRY]
+        assert await socket.rest() == whole
+        assert await resumed.rest() == whole[-2:]
+        assert await (await watch(idle.api, run_id)).rest() == whole
+        assert whole == (await so_far(idle, run_id))["items"]
+
+    async def test_goes_on_after_a_story_that_the_row_told(self, idle: Live) -> None:
+        """Whose numbers are guesses, and later than the moments in which things happened."""
+        run_id = await _failed_run(idle)
+        async with Redis.from_url(idle.api.settings.redis_url) as redis:
+            await redis.delete(f"studio:run:{{{run_id}}}:events", f"studio:run:{{{run_id}}}:published")
+        told = await (await watch(idle.api, run_id)).rest()
+        assert [event["type"] for event in told] == ["run.started", "step.started", "step.failed", "run.failed"]
+
+        await _set_row(idle, run_id, status="queued", retry_count=1, error=None, ended_at=None)
+        await idle.engine.stream.publish(run_id, [_event("run.retried", None, 2), _event("step.started", "ask", 2)])
+        await idle.engine.stream.publish(run_id, [_event("token", "ask", 2)])
+        await _end_second_try(idle, run_id)
+        rest = await (await watch(idle.api, run_id, told[-1]["seq"])).rest()
+        assert [event["type"] for event in rest] == ["run.retried", *SECOND_TRY]
 
 
 class TestSoFar:
@@ -241,7 +242,7 @@ class TestSoFar:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b", hold_after=1)
         run_id = await live.start()
-        await (await watch(live, run_id)).until("token")
+        await (await watch(live.api, run_id)).until("token")
         assert types((await so_far(live, run_id))["items"])[-1] == ("token", "ask")
         live.upstream.release()
         await live.api.finished(run_id)
@@ -266,13 +267,13 @@ class TestLostStream:
         kept = (await so_far(live, run_id))["items"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             await redis.delete(f"studio:run:{{{run_id}}}:events")
-        told = await (await watch(live, run_id)).rest()
+        told = await (await watch(live.api, run_id)).rest()
         assert types(told) == STORY
         assert told[-1]["data"] == kept[-1]["data"]
         assert told == (await so_far(live, run_id))["items"]
         assert (await live.api.get(f"/runs/{run_id}/events", after=told[-1]["seq"])).status == 204
         for position, event in enumerate(kept):
-            rest = types(await (await watch(live, run_id, event["seq"])).rest())
+            rest = types(await (await watch(live.api, run_id, event["seq"])).rest())
             unseen = [found for found in types(kept[position + 1 :]) if found[0] not in {"token", "usage"}]
             assert rest == STORY[-len(rest) :]
             assert len(rest) >= len(unseen)
@@ -285,7 +286,7 @@ class TestLostStream:
         lost = [event["seq"] for event in kept if event["step_id"] == "block/one" or event["type"] == "run.succeeded"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             assert await redis.xdel(f"studio:run:{{{run_id}}}:events", *lost) == 3
-        events = await (await watch(live, run_id)).rest()
+        events = await (await watch(live.api, run_id)).rest()
         assert sorted(types(events), key=str) == sorted(types(kept), key=str)
         assert types(events)[-1] == ("run.succeeded", None)
 
@@ -301,6 +302,32 @@ class TestLostStream:
         assert told[-1]["data"] == kept[-1]["data"]
 
 
+class TestRedisEmptied:
+    async def test_while_a_run_is_watched(self, live: Live) -> None:
+        await live.workflow({**ASK, "id": "before"}, ASK, BLOCK)
+        live.upstream.default = Reply(text="a b")
+        live.upstream.when("question", Reply(text="a b"), Reply(text="a b", hold_after=1))
+        run_id = await live.start()
+        stream, socket = await watch(live.api, run_id), await open_socket(live.api, run_id)
+        seen = [await _until_token_of(reader, "ask") for reader in (stream, socket)]
+        async with Redis.from_url(live.api.settings.redis_url) as redis:
+            await redis.flushall()
+        late = await watch(live.api, run_id)
+        live.upstream.release()
+        for before, reader in zip(seen, (stream, socket), strict=True):
+            events = before + await reader.rest()
+            seqs = [read_seq(event["seq"]) for event in events]
+            assert seqs == sorted(set(seqs))
+            keys = [key for event in events if (key := RunEvent.model_validate(event).key()) is not None]
+            assert len(keys) == len(set(keys))
+            assert {("step.succeeded", "block/two"), ("step.succeeded", "ask"), *STORY[:2]} <= set(types(events))
+            assert types(events)[-1] == ("run.succeeded", None)
+        told = types(await late.rest())
+        assert {("step.started", "before"), ("step.succeeded", "before"), *STORY} <= set(told)
+        assert told[-1] == ("run.succeeded", None)
+        assert len([event for event in told if event[0] == "step.succeeded"]) == 5
+
+
 class TestRedisAway:
     async def test_comes_back_while_a_run_is_watched(self, tmp_path: Path, temporal_address: str) -> None:
         part = parts.redis(free_port(), None)
@@ -311,7 +338,7 @@ class TestRedisAway:
             await live.workflow(ASK, BLOCK)
             live.upstream.default = Reply(text="a b", hold_after=1)
             run_id = await live.start()
-            stream = await watch(live, run_id)
+            stream = await watch(live.api, run_id)
             seen = await stream.until("token")
             await asyncio.to_thread(server.__exit__, None, None, None)
             (await live.api.get(f"/runs/{run_id}/events")).problem(503, "dependency-unavailable")
@@ -333,12 +360,60 @@ class TestRedisAway:
             await live.workflow(ASK, BLOCK)
             live.upstream.default = Reply(text="a b", hold_after=1)
             run_id = await live.start()
-            stream = await watch(live, run_id)
+            stream = await watch(live.api, run_id)
             seen = await stream.until("token")
             await asyncio.to_thread(server.__exit__, None, None, None)
             live.upstream.release()
             async with asyncio.timeout(30):
                 rest = await stream.rest()
             assert [event for event in types(seen + rest) if event[0] not in {"token", "usage"}] == STORY
-            told = await (await watch(live, run_id)).rest()
+            told = await (await watch(live.api, run_id)).rest()
             assert types(told) == STORY
+
+
+FIRST_TRY = ["run.started", "step.started", "token", "step.failed"]
+SECOND_TRY = ["step.started", "token", "step.succeeded", "run.succeeded"]
+
+
+def _event(kind: str, path: str | None, attempt: int) -> NewEvent:
+    data: JsonObject = {"text": f"of attempt {attempt}", "index": 0} if kind == "token" else {"kind": "agent"}
+    fields = {"ts": utc_now(), "type": kind, "step_id": path, "attempt": attempt, "data": data}
+    return NewEvent.model_validate(fields)
+
+
+async def _set_row(idle: Live, run_id: str, **values: Any) -> None:
+    async with idle.engine.database.write() as session:
+        await session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
+
+
+async def _failed_run(idle: Live) -> str:
+    await idle.workflow(ASK)
+    run_id = await idle.start()
+    told = [_event(kind, None if kind.startswith("run.") else "ask", 1) for kind in (*FIRST_TRY[1:], "run.failed")]
+    await idle.engine.stream.publish(run_id, told)
+    await _set_row(idle, run_id, **_ended("failed", attempt=1))
+    return run_id
+
+
+async def _end_second_try(idle: Live, run_id: str) -> None:
+    await _set_row(idle, run_id, **_ended("succeeded", attempt=2))
+    await idle.engine.stream.publish(run_id, [_event("step.succeeded", "ask", 2), _event("run.succeeded", None, 2)])
+
+
+def _ended(status: Literal["failed", "succeeded"], attempt: int) -> dict[str, Any]:
+    now = utc_now()
+    step = StepRun(id="ask", kind="agent", status=status, attempt=attempt, started_at=now, ended_at=now)
+    progress = RunProgress(status=status, steps=[step]).model_dump(mode="json")
+    return {"status": status, "started_at": now, "ended_at": now, "progress": progress}
+
+
+async def _redis_clients(live: Live) -> list[dict[str, str]]:
+    async with Redis.from_url(live.api.settings.redis_url) as redis:
+        return await redis.client_list()
+
+
+async def _until_token_of(reader: Watch | Socket, path: str) -> list[JsonObject]:
+    events: list[JsonObject] = []
+    while not events or (events[-1]["type"], events[-1]["step_id"]) != ("token", path):
+        events += await reader.until("token")
+    return events
