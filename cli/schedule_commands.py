@@ -14,7 +14,7 @@ schedules = typer.Typer(help="Schedules: runs that start by themselves. Create a
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule's name or id.")]
 Project = Annotated[str, typer.Option("--project", help="Where the name is looked up.")]
 Note = Annotated[str | None, typer.Option("--note", help="Why; default your user name.")]
-Moment = Annotated[datetime, typer.Option(metavar="TIME", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"])]
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 class OverlapName(StrEnum):
@@ -98,8 +98,8 @@ def resume(name: Name, note: Note = None, project: Project = "default", as_json:
 @schedules.command("backfill")
 def backfill(
     name: Name,
-    start: Annotated[Moment, typer.Option("--from", help="The first moment, UTC: 2026-03-01 or 2026-03-01T09:00.")],
-    end: Annotated[Moment, typer.Option("--to", help="The last moment, UTC.")],
+    start: Annotated[datetime, typer.Option("--from", metavar="TIME", formats=_FORMATS, help="The first moment, UTC.")],
+    end: Annotated[datetime, typer.Option("--to", metavar="TIME", formats=_FORMATS, help="The last moment, UTC.")],
     overlap: Overlap = None,
     project: Project = "default",
     as_json: JsonOption = False,
