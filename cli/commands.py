@@ -130,6 +130,10 @@ def run(
     user: Annotated[str | None, typer.Option("--user", help="The user on whose behalf it runs.")] = None,
     metadata: Annotated[list[str] | None, typer.Option("--metadata", metavar="K=V", help="To find it by.")] = None,
     agent: Annotated[bool, typer.Option("--agent", help="Run an agent instead of a workflow.")] = False,
+    batch: Annotated[
+        Path | None,
+        typer.Option("--batch", help="Start one run a line of this file, each line an input as JSON.", exists=True),
+    ] = None,
     project: Annotated[str, typer.Option("--project", help="Where a name is looked up.")] = "default",
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Watch it, or only start it.")] = True,
     timeout: Annotated[
@@ -147,6 +151,23 @@ def run(
     from cli.inputs import parse_input, parse_metadata
     from cli.runs import RunOptions, start_and_watch
 
+    if batch is not None:
+        from cli.batches import read_inputs, start_batch
+
+        if given or fields or session or user or timeout:
+            raise typer.BadParameter(
+                "goes with --metadata, --agent, --project and --no-follow only.", param_hint="--batch"
+            )
+        start_batch(
+            "agent" if agent else "workflow",
+            target,
+            project,
+            read_inputs(batch),
+            parse_metadata(metadata or ()),
+            follow=follow,
+            as_json=as_json,
+        )
+        return
     if wrong := [value for value in fields or () if "=" not in value]:
         raise typer.BadParameter(f"{wrong[0]!r} is not key=value.", param_hint="[K=V]...")
     options = RunOptions(
@@ -177,6 +198,8 @@ def runs(
         ),
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="Only of this session.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="Only of this schedule (name or id).")] = None,
+    batch: Annotated[str | None, typer.Option("--batch", help="Only of this batch.")] = None,
     project: ProjectFilter = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
     as_json: JsonOption = False,
@@ -188,6 +211,7 @@ def runs(
     from cli.runs import show_runs
 
     filters = {"workflow": workflow, "agent": agent, "status": status, "session_id": session, "project_id": project}
+    filters |= {"schedule": schedule, "batch": batch}
     show_runs(filters, limit=limit, as_json=as_json)
 
 

@@ -133,8 +133,7 @@ class BatchService:
         async with self._database.read() as session:
             row = await _found(session, batch_id)
             counted = (await tally(session, [batch_id]))[batch_id]
-            left = row.total - counted.ended
-            rows = await open_runs(session, batch_id) if 0 < left <= REFRESHED else ()
+            rows = await open_runs(session, batch_id) if 0 < counted.open <= REFRESHED else ()
         if rows:
             await asyncio.gather(*(self._runs.refreshed(run.id) for run in rows))
             async with self._database.read() as session:
@@ -228,7 +227,7 @@ def _input_errors(rows: Sequence[RunRow], resolved: ResolvedDefinition) -> list[
 
 
 def _shown(row: BatchRow, counted: Tally) -> Batch:
-    ended = counted.ended == row.total
+    ended = counted.open == 0
     return Batch(
         id=row.id,
         kind="workflow" if is_id(row.definition_id, IdPrefix.WORKFLOW) else "agent",

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -10,11 +10,13 @@ import orjson
 from yarl import URL
 
 from studio.clients.http import connection_faults, raise_for_problem
-from studio.contracts.base import Json, Page
+from studio.contracts.base import Json, JsonObject, Page
+from studio.contracts.batches import Batch, StartBatch
 from studio.contracts.events import RunEvent
 from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
 from studio.contracts.resources import ApplyReport, ValidationReport
 from studio.contracts.runs import Run, RunKind, StartRun, StepRun
+from studio.contracts.schedules import StoredSchedule
 from studio.contracts.waits import Limits
 from studio.errors import DependencyUnavailable
 from studio.sse import EventSplitter, event_data
@@ -100,6 +102,34 @@ class ApiClient:
 
     async def send_signal(self, run_id: str, name: str, payload: Json = None) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "signals", name), {}, payload))
+
+    async def list_schedules(self, **filters: str | int | None) -> Page[StoredSchedule]:
+        """Newest first. Filters are the query parameters of `GET /schedules`; None leaves one out."""
+        query = {key: value for key, value in filters.items() if value is not None}
+        return Page[StoredSchedule].model_validate_json(await self._call("GET", ("schedules",), query))
+
+    async def get_schedule(self, ref: str, *, project_id: str = "default") -> StoredSchedule:
+        answer = await self._call("GET", ("schedules", ref), {"project_id": project_id})
+        return StoredSchedule.model_validate_json(answer)
+
+    async def tell_schedule(
+        self,
+        ref: str,
+        what: Literal["trigger", "pause", "resume", "backfill"],
+        body: JsonObject,
+        *,
+        project_id: str = "default",
+    ) -> StoredSchedule:
+        answer = await self._call("POST", ("schedules", ref, what), {"project_id": project_id}, body)
+        return StoredSchedule.model_validate_json(answer)
+
+    async def start_batch(self, kind: RunKind, ref: str, start: StartBatch, *, project_id: str = "default") -> Batch:
+        body = start.model_dump(mode="json", exclude_unset=True)
+        path = (f"{kind}s", ref, "runs:batch")
+        return Batch.model_validate_json(await self._call("POST", path, {"project_id": project_id}, body))
+
+    async def get_batch(self, batch_id: str) -> Batch:
+        return Batch.model_validate_json(await self._call("GET", ("batches", batch_id), {}))
 
     async def list_approvals(self, run_id: str) -> list[PendingApproval]:
         """What waits for a person now."""

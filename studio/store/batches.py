@@ -26,8 +26,9 @@ class Tally:
     """When the last one ended so far."""
 
     @property
-    def ended(self) -> int:
-        return sum(count for status, count in self.counts.items() if status in FINAL_STATUSES)
+    def open(self) -> int:
+        """Those that have not ended."""
+        return sum(count for status, count in self.counts.items() if status not in FINAL_STATUSES)
 
 
 _NEW = (RunRow.status == "queued") & RunRow.queued_at.is_(None)

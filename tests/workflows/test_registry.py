@@ -6,6 +6,7 @@ from studio.contracts.base import JsonObject
 from tests.support.platform import Engine
 from tests.support.sandbox import replay_in_sandbox
 from tests.support.scripted_upstream import Reply
+from workflows.registry import WORKFLOWS
 
 
 class TestSandbox:
@@ -20,4 +21,4 @@ class TestSandbox:
         ]
         handle = await engine.start(steps, {"x": 1})
         await handle.result()
-        await replay_in_sandbox(engine.client, handle.id)
+        await replay_in_sandbox(engine.client, handle.id, *WORKFLOWS)

@@ -19,6 +19,7 @@ from tests.support.platform import worker_process
 from tests.support.sandbox import replay_in_sandbox
 from tests.support.scripted_upstream import Reply
 from tests.support.services import Answer, RunningApi, api_settings, serving_api
+from workflows.batch import BatchWorkflow
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "{{ input }}"}}
@@ -66,7 +67,7 @@ class TestStart:
         assert (batch["kind"], batch["workflow"]["version"]) == ("agent", 1)
         await ended(live, batch["id"])
         assert sorted(call.text for call in live.upstream.calls) == ["first 1", "first 2"]
-        await replay_in_sandbox(live.engine.client, batch["id"])
+        await replay_in_sandbox(live.engine.client, batch["id"], BatchWorkflow)
 
     async def test_one_wrong_input_and_none_starts(self, live: Live) -> None:
         await live.workflow(ECHO, input_schema={"type": "integer"})

@@ -14,6 +14,7 @@ from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from tests.api.conftest import Live
 from tests.support.sandbox import replay_in_sandbox
 from tests.support.scripted_upstream import Reply
+from workflows.scheduled import ScheduledRunWorkflow
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -83,10 +84,10 @@ class TestFiring:
         await trigger(timed, overlap="allow_all")
         await recent(timed, "succeeded", "succeeded")
         assert [call.text for call in timed.upstream.calls] == ["first", "second"]
-        fired = (await timed.engine.client.get_schedule_handle(schedule["id"]).describe()).info.recent_actions
-        for action in (one.action for one in fired):
-            assert isinstance(action, ScheduleActionExecutionStartWorkflow)
-            await replay_in_sandbox(timed.engine.client, action.workflow_id)
+        told = await timed.engine.client.get_schedule_handle(schedule["id"]).describe()
+        action = told.info.recent_actions[0].action
+        assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+        await replay_in_sandbox(timed.engine.client, action.workflow_id, ScheduledRunWorkflow)
 
 
 class TestOverlap:
@@ -104,7 +105,7 @@ class TestOverlap:
         await trigger(timed, overlap="terminate_other")
         await timed.upstream.wait_for_calls(3)
         _, second, _ = await recent(timed, "running")
-        assert (await timed.api.get(f"/runs/{second['run_id']}")).ok()["status"] == "terminated"
+        await timed.api.until(f"/runs/{second['run_id']}", lambda run: run["status"] == "terminated")
         await timed.upstream.wait_for_calls(1, "held")
         timed.upstream.release()
         found = await recent(timed, "succeeded", "terminated", "cancelled")
