@@ -415,7 +415,8 @@ class TestLargeRuns:
         turns = 1
         while has_more(state):
             assert state.turn_cost <= TURN_COST + 1_000
-            state = RunState.model_validate_json(state.model_dump_json())
+            if turns == 2:  # once is enough: it is the same each time, and large
+                state = RunState.model_validate_json(state.model_dump_json())
             state, commands = advance(plan, state, Ticked(at))
             turns += 1
             assert not any(isinstance(command, EndRun) for command in commands)
