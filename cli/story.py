@@ -140,7 +140,7 @@ class RunStory:
                 self.status, self.started_at = "running", event.ts
             case "run.paused":
                 self.status = "paused"
-            case "run.resumed":
+            case "run.resumed" | "run.retried":
                 self.status = "running"
             case "run.succeeded":
                 self.status = "succeeded"
