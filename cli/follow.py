@@ -26,15 +26,18 @@ class ConnectionLost:
 
 
 async def follow(
-    api: ApiClient, run_id: str, *, give_up_seconds: float = GIVE_UP_SECONDS
+    api: ApiClient, run_id: str, *, retry: int = 0, again: bool = False, give_up_seconds: float = GIVE_UP_SECONDS
 ) -> AsyncGenerator[RunEvent | ConnectionLost, None]:
     """Yield each event once, in order, until the run's last; also a `ConnectionLost` whenever contact is lost.
+
+    `retry` says how often the run was retried: its earlier ends are none. With `again` only the events since then.
 
     It may end without the run's last event, when the run has ended and its events are gone: `read_run` says how it
     ended. Raises `DependencyUnavailable` when contact was lost for `give_up_seconds`.
     """
     last: str | None = None
     over = ended = False
+    told = not again
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
@@ -43,9 +46,11 @@ async def follow(
                     if last is not None and _position(event.seq) <= _position(last):
                         continue
                     last, pause = event.seq, FIRST_PAUSE_SECONDS
+                    told = told or (event.type == "run.retried" and event.attempt > retry)
                     # A run that was retried goes on after an earlier last event.
-                    over = event.type in FINAL_EVENTS
-                    yield event
+                    over = event.type in FINAL_EVENTS and event.attempt > retry
+                    if told:
+                        yield event
         except DependencyUnavailable as error:
             if not over:
                 yield ConnectionLost(error.detail)

@@ -53,6 +53,19 @@ def parse_json(text: str, option: str) -> Json:
         raise
 
 
+def parse_by_step(values: Sequence[str], option: str) -> dict[str, Json]:
+    """`step=JSON` or `step=@FILE`, given as `option`, by step. Raises `typer.BadParameter`."""
+    found: dict[str, Json] = {}
+    for value in values:
+        step, separator, text = value.partition("=")
+        if not separator or not step:
+            raise typer.BadParameter(f"{value!r} is not STEP=JSON.", param_hint=option)
+        if step in found:
+            raise typer.BadParameter(f"{step!r} is given twice.", param_hint=option)
+        found[step] = parse_json(text, option)
+    return found
+
+
 def parse_metadata(values: Sequence[str]) -> dict[str, str]:
     """`key=value` pairs; the values stay text. Raises `typer.BadParameter`."""
     pairs: dict[str, str] = {}

@@ -4,6 +4,7 @@ import typer
 
 from cli.commands import register as register_commands
 from cli.prompt_commands import register as register_prompt_commands
+from cli.rerun_commands import register as register_rerun_commands
 from cli.schedule_commands import register as register_schedule_commands
 from cli.stack.commands import register as register_stack_commands
 from cli.steering_commands import register as register_steering_commands
@@ -19,6 +20,7 @@ app = typer.Typer(
 register_commands(app)
 register_steering_commands(app)
 register_schedule_commands(app)
+register_rerun_commands(app)
 register_prompt_commands(app)
 register_stack_commands(app)
 register_test_command(app)

@@ -74,16 +74,21 @@ def start_and_watch(target: str, options: RunOptions) -> None:
                 return started, "ended"
             if not options.as_json:
                 announce(started)
-            return await watch(api, started.id, open_view(as_json=options.as_json), options.limit)
+            return await watch(api, started, open_view(as_json=options.as_json), options.limit)
 
         run, watched = with_api(work)
-    if options.as_json:
+    show_outcome(run, watched, followed=options.follow, as_json=options.as_json)
+
+
+def show_outcome(run: Run, watched: Watched, *, followed: bool, as_json: bool) -> None:
+    """Of a run that this command began; ends the command with it when it was followed."""
+    if as_json:
         print_json(run)
-    elif not options.follow:
+    elif not followed:
         out().print(Text(f"{run.id} {run.status}. Watch it with `studio events {run.id} -f`."))
     elif watched == "ended":
         print_end(run)
-    if options.follow:
+    if followed:
         exit_as(run, watched)
 
 
@@ -160,12 +165,12 @@ def follow_events(run_id: str, *, as_json: bool) -> None:
     async def work(api: ApiClient) -> None:
         run = await api.get_run(run_id)
         if as_json:
-            async for news in follow(api, run_id):
+            async for news in follow(api, run_id, retry=run.retry_count):
                 if not isinstance(news, ConnectionLost):
                     print_json_line(news)
             return
         announce(run)
-        run, watched = await watch(api, run_id, open_view())
+        run, watched = await watch(api, run, open_view())
         if watched == "ended":
             print_end(run)
         else:

@@ -40,11 +40,16 @@ def announce(run: Run) -> None:
     out().print(Text.assemble((name, "bold"), (f"  {run.id}", "dim")))
 
 
-async def watch(api: ApiClient, run_id: str, view: View, limit: timedelta | None = None) -> tuple[Run, Watched]:
-    """Show a run's events until it ends, until Ctrl-C or for `limit`; then also the run as it stands."""
+async def watch(
+    api: ApiClient, run: Run, view: View, limit: timedelta | None = None, *, again: bool = False
+) -> tuple[Run, Watched]:
+    """Show a run's events until it ends, until Ctrl-C or for `limit`; then also the run as it stands. With `again` only
+    those since it was retried.
+    """
+    run_id = run.id
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None), view:
-            async for news in follow(api, run_id):
+            async for news in follow(api, run_id, retry=run.retry_count, again=again):
                 view.take(news)
         return await read_run(api, run_id), "ended"
     except TimeoutError:

@@ -14,6 +14,7 @@ from studio.contracts.base import Json, JsonObject, Page
 from studio.contracts.batches import Batch, StartBatch
 from studio.contracts.events import RunEvent
 from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
+from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun
 from studio.contracts.resources import ApplyReport, ValidationReport
 from studio.contracts.runs import Run, RunKind, StartRun, StepRun
 from studio.contracts.schedules import StoredSchedule
@@ -87,6 +88,24 @@ class ApiClient:
 
     async def cancel_run(self, run_id: str) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "cancel"), {}))
+
+    async def terminate_run(self, run_id: str) -> Run:
+        return Run.model_validate_json(await self._call("POST", ("runs", run_id, "terminate"), {}))
+
+    async def retry_run(self, run_id: str, body: RetryRun) -> Run:
+        return Run.model_validate_json(await self._rerun(run_id, "retry", body))
+
+    async def plan_retry(self, run_id: str, body: RetryRun) -> RetryPlan:
+        """What a retry would run again; nothing changes."""
+        planned = body.model_copy(update={"plan_only": True})
+        return RetryPlan.model_validate_json(await self._rerun(run_id, "retry", planned))
+
+    async def replay_run(self, run_id: str, body: ReplayRun) -> Run:
+        """The new run."""
+        return Run.model_validate_json(await self._rerun(run_id, "replay", body))
+
+    async def _rerun(self, run_id: str, how: str, body: RetryRun | ReplayRun) -> bytes:
+        return await self._call("POST", ("runs", run_id, how), {}, body.model_dump(mode="json", exclude_unset=True))
 
     async def pause_run(self, run_id: str) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "pause"), {}))

@@ -1,5 +1,4 @@
 from collections.abc import AsyncGenerator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ class Recorder:
         async with self._database.write() as session:
             row = await get_run(session, self.context.run_id)
             assert row is not None
-            assert await requeue_run(session, row, utc_now() + timedelta(seconds=1))
+            assert await requeue_run(session, row, utc_now())
 
     async def run(self) -> Run:
         async with self._database.read() as session:
