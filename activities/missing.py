@@ -91,15 +91,19 @@ class StuckRuns:
         if self._client is None:
             return
         handle = self._client.get_workflow_handle(workflow_id)
+        attempts: list[int] = []
         for pause in LOOK_SECONDS:
             await asyncio.sleep(pause)
             try:
-                if await self._is_settled(self._client, handle, missing):
+                if await self._is_settled(self._client, handle, missing, attempts):
                     return
             except Exception as error:  # noqa: BLE001 - it is tried again; the run itself is not harmed
                 _log.warning("missing.not_settled", run_id=workflow_id, error=type(error).__name__)
 
-    async def _is_settled(self, client: Client, handle: WorkflowHandle[Any, Any], missing: MissingPayload) -> bool:
+    async def _is_settled(
+        self, client: Client, handle: WorkflowHandle[Any, Any], missing: MissingPayload, attempts: list[int]
+    ) -> bool:
+        """`attempts` at the workflow's task are those that earlier looks found."""
         found = await handle.describe()
         run_id = owner_of(handle.id)
         is_root = handle.id == run_id
@@ -108,12 +112,16 @@ class StuckRuns:
                 await self._record(run_id, RunError(type="payload_missing", message=missing.message))
             return True
         attempt = found.raw_description.pending_workflow_task.attempt
+        attempts.append(attempt)
         if attempt < 2:
             return False
         events = (await handle.fetch_history()).events
         ends = [event.event_type for event in events if event.event_type in _TASK_ENDS]
-        if ends[-1:] != [EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED] and attempt < 3:
-            return False  # the first attempt ended with its worker, not by the missing payload
+        # Only the first attempt's end is in the history. When that one ended with its worker, it says nothing; then the
+        # next ones must be seen to fail.
+        is_failing = ends[-1:] == [EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED]
+        if not is_failing and not any(2 <= before < attempt for before in attempts):
+            return False
         own = None if is_root else handle.id.removeprefix(f"{run_id}/")
         path = await _step_of(client, events, missing.digest) or own
         _log.error("missing.run_ended", run_id=run_id, step_id=path, digest=missing.digest)

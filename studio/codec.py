@@ -38,11 +38,10 @@ from studio.compression import compress, decompress
 from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
 from studio.errors import NotFound, SettingsError
+from studio.payload_crowds import CROWDED_BYTES, EXTERNAL_BYTES, count_payload, is_stored_apart
 from studio.store.blob_uses import owner_of
 from studio.store.blobs import BlobStore
 
-EXTERNAL_BYTES = 64 * 1024
-"""A larger payload is stored apart, so that histories stay small."""
 KEY_ID_BYTES = 4
 NONCE_BYTES = 12
 ENCODING = b"binary/encrypted"
@@ -85,7 +84,10 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
         return bound
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [self._encode(payload) for payload in payloads]
+        encoded = [self._encode(payload) for payload in payloads]
+        for payload in encoded:
+            count_payload(payload.ByteSize())
+        return encoded
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [self._decode(payload) for payload in payloads]
@@ -207,9 +209,14 @@ class StudioPayloadConverter(CompositePayloadConverter):
 
 def data_converter(keys: Sequence[SecretStr], blobs: BlobStore, on_missing: OnMissing | None = None) -> DataConverter:
     """Everything that goes to Temporal and comes back, failure messages included. Raises `SettingsError`."""
+    storage = BlobStorage(blobs)
     return DataConverter(
         payload_converter_class=StudioPayloadConverter,
         payload_codec=PayloadCipher(keys, on_missing),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
-        external_storage=ExternalStorage(drivers=[BlobStorage(blobs)], payload_size_threshold=EXTERNAL_BYTES),
+        external_storage=ExternalStorage(
+            drivers=[storage],
+            driver_selector=lambda _context, payload: storage if is_stored_apart(payload.ByteSize()) else None,
+            payload_size_threshold=CROWDED_BYTES,
+        ),
     )

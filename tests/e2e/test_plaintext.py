@@ -20,6 +20,10 @@ MARKERS = {
 }
 
 
+def bytes_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.glob("temporal.db*"))
+
+
 class TestTemporalDatabase:
     async def test_holds_names_and_no_data(self, tmp_path: Path, redis_url: str) -> None:
         stored = tmp_path / "temporal.db"
@@ -48,10 +52,6 @@ class TestTemporalDatabase:
                 run = await live.engine.run(run_id)
                 assert run.error is not None
                 assert MARKERS["failure"] in run.error.message
-        found = await asyncio.to_thread(_stored, tmp_path)
+        found = bytes_in(tmp_path)
         assert b"readable_name" in found
         assert [name for name, marker in MARKERS.items() if marker.encode() in found] == []
-
-
-def _stored(folder: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in folder.glob("temporal.db*"))

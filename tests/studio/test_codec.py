@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 
-from studio.codec import EXTERNAL_BYTES, PayloadCipher, StudioPayloadConverter
+from studio.codec import PayloadCipher, StudioPayloadConverter
 from studio.contracts.base import Json
 from studio.contracts.plain import PlainText
 from studio.errors import SettingsError
+from studio.payload_crowds import EXTERNAL_BYTES
 
 CONVERTER = StudioPayloadConverter()
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)

@@ -1,0 +1,55 @@
+"""Values that are large, or many: no payload and no message to Temporal gets larger than it takes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from studio.contracts.base import JsonObject
+from studio.payload_crowds import EXTERNAL_BYTES
+from tests.support.databases import sqlite_database
+from tests.support.noise import noise
+from tests.support.platform import Engine
+from tests.support.scripted_upstream import Reply
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return sqlite_database(tmp_path)
+
+
+async def largest_event(handle: WorkflowHandle[Any, Any]) -> int:
+    return max(event.ByteSize() for event in (await handle.fetch_history()).events)
+
+
+class TestManyAtOnce:
+    async def test_a_hundred_calls_of_nearly_the_limit_begin_in_one_task(self, engine: Engine) -> None:
+        """Together they are larger than a message to Temporal may be (4 MiB)."""
+        given = [noise(75_000, number) for number in range(100)]
+        do: JsonObject = {"id": "one", "agent": {"message": "say"}, "input": "${{ item }}"}
+        handle = await engine.start([{"id": "m", "parallel": {"for_each": "${{ input }}", "do": do}}], given)
+        assert await handle.result() == ["Hello from the script."] * 100
+        assert await largest_event(handle) < EXTERNAL_BYTES * 1.1
+
+
+class TestTooLarge:
+    async def test_a_result_of_25_megabytes_fails_its_step_by_name(self, engine: Engine) -> None:
+        engine.upstream.default = Reply(tokens=[noise(5_000_000, 1)] * 5)
+        steps: list[JsonObject] = [{"id": "s0", "agent": {"message": "say"}}]
+        steps += [{"id": f"s{number}", "transform": "${{ prev.output }}"} for number in range(1, 10)]
+        handle = await engine.start(steps)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        error = (await engine.run(handle.id)).error
+        assert error is not None
+        assert (error.type, error.step_id) == ("payload_too_large", "s0")
+        assert await largest_event(handle) < EXTERNAL_BYTES
+
+    async def test_two_megabytes_go_through_ten_steps(self, engine: Engine) -> None:
+        engine.upstream.default = Reply(tokens=[noise(1_000_000, 1)] * 2)
+        steps: list[JsonObject] = [{"id": "s0", "agent": {"message": "say"}}]
+        steps += [{"id": f"s{number}", "transform": "${{ prev.output }}"} for number in range(1, 10)]
+        handle = await engine.start(steps)
+        assert len(await handle.result()) == 2_000_000
+        assert await largest_event(handle) < EXTERNAL_BYTES
