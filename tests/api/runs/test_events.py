@@ -174,7 +174,7 @@ class TestStream:
             assert b": closed: this reader cannot keep up" in slow.raw
             assert len(seen) < count
             seen_there = await socket.rest()
-            assert socket.ws.close_code == 1013
+            assert socket.code == 1013
             assert len(seen_there) < count
         again = await watch(idle.api, run_id, seen[-1]["seq"])
         assert seen + await again.until("run.succeeded") == whole
