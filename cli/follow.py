@@ -34,7 +34,7 @@ async def follow(
     ended. Raises `DependencyUnavailable` when contact was lost for `give_up_seconds`.
     """
     last: str | None = None
-    over = ended = False
+    ended = False
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
@@ -43,13 +43,12 @@ async def follow(
                     if last is not None and _position(event.seq) <= _position(last):
                         continue
                     last, pause = event.seq, FIRST_PAUSE_SECONDS
-                    # A run that was retried goes on after an earlier last event.
-                    over = event.type in FINAL_EVENTS
                     yield event
+                    if event.type in FINAL_EVENTS:
+                        return
         except DependencyUnavailable as error:
-            if not over:
-                yield ConnectionLost(error.detail)
-        if over or ended:
+            yield ConnectionLost(error.detail)
+        if ended:
             return
         # A run that ended meanwhile may have told more, so the stream is asked once more.
         ended = (await read_run(api, run_id, give_up_seconds=give_up_seconds)).status in FINAL_STATUSES

@@ -129,6 +129,15 @@ class TestStream:
             assert [event["data"].get("text") for event in await stream.until("run.succeeded")] == [str(number), None]
             stream.answer.close()
 
+    async def test_one_that_names_a_position_to_come_holds_up_nobody(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        run_id = await idle.start()
+        ahead, other = await watch(idle.api, run_id, f"{10**15}-0"), await watch(idle.api, run_id)
+        await other.until("run.started")
+        await idle.engine.stream.publish(run_id, [NewEvent(ts=utc_now(), type="run.succeeded")])
+        async with asyncio.timeout(10):
+            assert types(await other.rest()) == types(await ahead.rest()) == [("run.succeeded", None)]
+
     async def test_terminated_while_watched(self, live: Live) -> None:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b", hold_after=1)
