@@ -39,8 +39,8 @@ async def _read(redis: Any, readers: _Readers) -> None:
     positions: dict[bytes, bytes] = {}
     while True:
         positions = {stream: positions.get(stream, b"0") for stream in readers.of}
-        answer = cast("dict[bytes, list[Any]] | None", await redis.xread(positions, block=100))
-        for stream, (entries,) in (answer or {}).items():
+        answer = await redis.xread(positions, block=100)
+        for stream, entries in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer or []):
             positions[stream] = entries[-1][0]
             body = b"".join(_event(seq, fields[b"e"]) for seq, fields in entries)
             chunk = b"%x\r\n%b\r\n" % (len(body), body)
@@ -59,7 +59,7 @@ def _event(seq: bytes, stored: bytes) -> bytes:
 
 async def _serve(port: int, redis_url: str) -> None:
     readers = _Readers()
-    redis = cast("Any", Redis.from_url(redis_url))  # pyright: ignore[reportUnknownMemberType] - redis-py leaves **kwargs open
+    redis = cast("Any", Redis.from_url(redis_url, protocol=2))
     server = await asyncio.get_running_loop().create_server(
         lambda: _Connection(readers), "127.0.0.1", port, backlog=1024
     )

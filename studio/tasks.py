@@ -22,8 +22,13 @@ class Flights(Generic[FoundT]):
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.create_task(call())
-            task.add_done_callback(lambda _: self._tasks.pop(key, None))
+            task.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(task)
+
+    def _landed(self, key: str, task: "asyncio.Task[FoundT]") -> None:
+        del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # seen, also when all who asked have left
 
     async def close(self) -> None:
         await end_tasks(*self._tasks.values())

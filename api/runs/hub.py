@@ -80,6 +80,8 @@ class EventHub:
                 return
             yield frames  # the run has been retried
             page = await self._page(run_id, reader.position)
+        if reader.position == after and self._tail.get(run_id) is None:
+            reader.come_back_to(await self._newest(run_id))
         with self._watching(reader) as (channel, watcher):
             while reader.last < channel.start:  # the channel holds only what came since somebody else came
                 if not (page := await self._page(run_id, reader.position)):
@@ -153,10 +155,19 @@ class EventHub:
 
         return await self._stories.get(f"{run.id} {run.retry_count}", read)
 
+    async def _newest(self, run_id: str) -> str:
+        async with self._asking_redis():
+            return await self._stream.newest(run_id)
+
     async def _page(self, run_id: str, after: str, limit: int = PAGE) -> list[RunEvent]:
+        async with self._asking_redis():
+            return await self._stream.read(run_id, after, count=limit)
+
+    @contextlib.asynccontextmanager
+    async def _asking_redis(self) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await self._stream.read(run_id, after, count=limit)
+                yield
         except (RedisError, OSError, TimeoutError) as error:
             raise DependencyUnavailable("redis", "The run's events cannot be read now. The run goes on.") from error
 

@@ -30,6 +30,12 @@ class Reader:
             self.caught, self.start = [], self.position
         return frames
 
+    def come_back_to(self, newest: str) -> None:
+        """A client may name a position that the stream has not come to: others must not wait for it."""
+        if read_seq(newest) < self.last:
+            self.position = self.start = newest
+            self.last = read_seq(newest)
+
     def take(self, frames: Sequence[Frame]) -> None:
         if frames:
             self.last = frames[-1].seq

@@ -79,9 +79,8 @@ class EventStream:
         timeouts: dict[str, Any] = {"socket_timeout": OPERATION_SECONDS, "socket_connect_timeout": OPERATION_SECONDS}
         pool: Any = BlockingConnectionPool.from_url(redis_url, timeout=OPERATION_SECONDS, **timeouts)
         self._redis = cast("Any", Redis.from_pool(pool))
-        pages = BlockingConnectionPool.from_url(
-            redis_url, max_connections=PAGE_CONNECTIONS, timeout=PAGE_SECONDS, **timeouts
-        )
+        few: dict[str, Any] = timeouts | {"max_connections": PAGE_CONNECTIONS, "timeout": PAGE_SECONDS}
+        pages: Any = BlockingConnectionPool.from_url(redis_url, **few)
         self._pages = cast("Any", Redis.from_pool(pages))
         # A blocking read outlasts the timeout of the other commands.
         self._tail = cast(
@@ -134,6 +133,11 @@ class EventStream:
         """The events there are after `after`, at most `count`. Raises `RedisError`."""
         answer = await self._pages.xread({_stream(run_id): after}, count=count)
         return [event for entries in _by_stream(answer).values() for event in _events(run_id, entries)]
+
+    async def newest(self, run_id: str) -> str:
+        """The `seq` of the last event there is; `0-0` without any. Raises `RedisError`."""
+        found = cast("_Entries", await self._pages.xrevrange(_stream(run_id), count=1))
+        return found[0][0].decode() if found else "0-0"
 
     async def wait(self, after: Mapping[str, str], *, block_ms: int, count: int) -> dict[str, Batch]:
         """The next events of many runs, on one connection, `count` of each at most; `after` is each run's position.

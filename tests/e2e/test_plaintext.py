@@ -1,6 +1,5 @@
 """What whoever reads Temporal's database gets to see."""
 
-import asyncio
 from pathlib import Path
 
 import pytest

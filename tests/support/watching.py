@@ -66,11 +66,15 @@ class Socket:
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self.ws = ws
         self.answers: list[JsonObject] = []
+        self.code: int | None = None
+        """That the server closed the socket with."""
 
     async def frame(self) -> JsonObject | None:
-        """The next frame; None when the server closed the socket, with `ws.close_code`."""
+        """The next frame; None when the server closed the socket."""
         message = await self.ws.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
+            # The client's own `close_code` is of its answer, which may find nobody.
+            self.code = message.data if message.type is aiohttp.WSMsgType.CLOSE else self.ws.close_code
             return None
         return orjson.loads(message.data)
 
@@ -86,7 +90,7 @@ class Socket:
         events: list[JsonObject] = []
         while not events or events[-1]["type"] != event_type:
             event = await self.next()
-            assert event is not None, f"the socket was closed ({self.ws.close_code}) before {event_type}"
+            assert event is not None, f"the socket was closed ({self.code}) before {event_type}"
             events.append(event)
         return events
 
@@ -105,7 +109,7 @@ class Socket:
         while (frame := await self.frame()) is not None:
             if "seq" not in frame:
                 return frame
-        raise AssertionError(f"the socket was closed ({self.ws.close_code}) instead of an answer")
+        raise AssertionError(f"the socket was closed ({self.code}) instead of an answer")
 
     def refused(self, answer: JsonObject, status: int, code: str) -> JsonObject:
         """The problem of an `error` frame that must be this one."""

@@ -129,6 +129,15 @@ class TestStream:
             assert [event["data"].get("text") for event in await stream.until("run.succeeded")] == [str(number), None]
             stream.answer.close()
 
+    async def test_one_that_names_a_position_to_come_holds_up_nobody(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        run_id = await idle.start()
+        ahead, other = await watch(idle.api, run_id, f"{10**15}-0"), await watch(idle.api, run_id)
+        await other.until("run.started")
+        await idle.engine.stream.publish(run_id, [NewEvent(ts=utc_now(), type="run.succeeded")])
+        async with asyncio.timeout(10):
+            assert types(await other.rest()) == types(await ahead.rest()) == [("run.succeeded", None)]
+
     async def test_terminated_while_watched(self, live: Live) -> None:
         await live.workflow(ASK)
         live.upstream.default = Reply(text="a b", hold_after=1)
@@ -174,7 +183,7 @@ class TestStream:
             assert b": closed: this reader cannot keep up" in slow.raw
             assert len(seen) < count
             seen_there = await socket.rest()
-            assert socket.ws.close_code == 1013
+            assert socket.code == 1013
             assert len(seen_there) < count
         again = await watch(idle.api, run_id, seen[-1]["seq"])
         assert seen + await again.until("run.succeeded") == whole

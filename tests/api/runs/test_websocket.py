@@ -1,5 +1,8 @@
 import asyncio
+import re
 import time
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,14 +26,14 @@ class TestEvents:
         seen = await socket.until("token")
         live.upstream.release()
         seen += await socket.rest()
-        assert socket.ws.close_code == 1000
+        assert socket.code == 1000
         assert seen == await stream.rest()
         assert types(seen)[-1] == ("run.succeeded", None)
 
         middle = len(seen) // 2
         assert await (await open_socket(live.api, run_id, seen[middle]["seq"])).rest() == seen[middle + 1 :]
         assert await (over := await open_socket(live.api, run_id, seen[-1]["seq"])).rest() == []
-        assert over.ws.close_code == 1000
+        assert over.code == 1000
 
     @pytest.mark.parametrize(
         ("run_id", "after", "code", "status", "problem"),
@@ -49,7 +52,7 @@ class TestEvents:
         socket = await open_socket(idle.api, run_id, after)
         socket.refused(await socket.answer(), status, problem)
         assert await socket.frame() is None
-        assert socket.ws.close_code == code
+        assert socket.code == code
 
     async def test_the_server_stops(self, idle: Live) -> None:
         await idle.workflow(ECHO)
@@ -59,9 +62,26 @@ class TestEvents:
                 socket = Socket(await http.ws_connect(f"{other.url}/api/v1/runs/{run_id}/ws"))
                 first = await socket.until("run.started")
             assert await socket.rest() == []
-            assert socket.ws.close_code == 1012
+            assert socket.code == 1012
         again = await open_socket(idle.api, run_id, first[-1]["seq"])
         assert (await again.say(action="cancel"))["type"] == "ack"
+
+
+class TestDocs:
+    async def test_the_reader_in_python(self, live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+        page = (Path(__file__).parents[3] / "docs/streams.md").read_text()
+        (code,) = re.findall(r"```python\n(.*?)asyncio\.run", page, re.DOTALL)
+        example: dict[str, Any] = {}
+        exec(code.replace("localhost:8000", live.api.url.removeprefix("http://")), example)  # noqa: S102 - our own page
+        await live.workflow(ECHO)
+        await example["watch"](await live.start())
+        printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+        assert [line for line in printed if line.startswith(("run.", "step."))] == [
+            "run.started",
+            "step.started echo",
+            "step.succeeded echo",
+            "run.succeeded",
+        ]
 
 
 class TestActions:
@@ -92,7 +112,7 @@ class TestActions:
         )
         assert decided["result"] == {"decision": "approve", "comment": "fine", "by": "ada", "accepted": True}
         await socket.rest()
-        assert socket.ws.close_code == 1000
+        assert socket.code == 1000
         steps = {step["id"]: step["output"] for step in (await live.api.finished(run_id))["steps"]}
         assert steps["paid"] == {"amount": 12}
         assert (steps["review"]["value"], steps["review"]["by"]) == ({"n": 2}, "ada")
@@ -107,7 +127,7 @@ class TestActions:
         rest = await socket.rest()
         assert types(rest)[-1] == ("run.cancelled", None)
         assert [answer["type"] for answer in socket.answers] == ["ack"]
-        assert socket.ws.close_code == 1000
+        assert socket.code == 1000
         (call,) = await live.upstream.wait_for_calls(1, "abandoned")
         assert (call.ended or asked) - asked < 2
 
@@ -167,4 +187,4 @@ class TestActions:
         await live.api.finished(run_id)
         async with asyncio.timeout(10):
             await socket.rest()
-        assert socket.ws.close_code == 1000
+        assert socket.code == 1000
