@@ -52,8 +52,9 @@ async def follow(
                     if told:
                         yield event
         except DependencyUnavailable as error:
-            yield ConnectionLost(error.detail)
-        if ended:
+            if not over:
+                yield ConnectionLost(error.detail)
+        if over or ended:
             return
         # A run that ended meanwhile may have told more, so the stream is asked once more.
         ended = (await read_run(api, run_id, give_up_seconds=give_up_seconds)).status in FINAL_STATUSES
