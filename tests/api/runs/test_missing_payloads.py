@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <coroutine object .*run_workflow:pytest.PytestUnraisableExceptionWarning",
 )
 WITHIN_SECONDS = 15.0
-"""It takes two; the machine may be busy. A failed call that is tried again takes minutes."""
+"""It takes up to three and a half; the machine may be busy. A failed call that is tried again takes minutes."""
 GONE = re.compile(r"The stored payload [0-9a-f]{64} is gone")
 
 
