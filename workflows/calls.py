@@ -6,7 +6,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ActivityCancellationType, ChildWorkflowHandle
 
 from studio.contracts.activities import (
@@ -81,14 +81,26 @@ async def render_prompt(request: RenderPromptRequest, options: CallOptions, summ
 async def start_child(
     request: RunRequest, definition: ResolvedDefinition, child: ResolvedWorkflow
 ) -> ChildWorkflowHandle[Any, Any]:
-    """Cancelled, it ends once the child has: its connections are closed then, and what it used is known."""
+    """Cancelled, it ends once the child has: its connections are closed then, and what it used is known.
+
+    A run that was terminated, and is retried at once, may find its child of then still closing: Temporal ends the
+    children of a closed workflow a moment after it. Raises `WorkflowAlreadyStartedError` when it does not end.
+    """
     run, step = request.context, request.parent.path if request.parent is not None else ""
-    return await workflow.start_child_workflow(
-        workflow_type(child.workflow.pattern),
-        args=[request, definition, None],
-        id=child_workflow_id(run.run_id, step),
-        static_summary=PlainText(child.name),
-    )
+    pauses = iter(policies.CHILD_CLOSING)
+    while True:
+        try:
+            return await workflow.start_child_workflow(
+                workflow_type(child.workflow.pattern),
+                args=[request, definition, None],
+                id=child_workflow_id(run.run_id, step),
+                static_summary=PlainText(child.name),
+            )
+        except WorkflowAlreadyStartedError:
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+            await workflow.sleep(pause)
 
 
 async def publish_events(request: PublishEventsRequest) -> None:

@@ -321,6 +321,8 @@ class Driver:
             events=self._outbox.hand_to(command.path),
         )
         resume = resumption_of(compile_plan(child.workflow), command) if command.steps else None
+        if isinstance(resume, RunError):
+            raise ApplicationError(resume.message, type=resume.type)
         own = {"parent": place, "input": command.input, "resume": resume}
         request = self._request.model_copy(update=own)
         handle = await calls.start_child(request, definition_of(child, self._definition), child)

@@ -32,6 +32,10 @@ RECORD_END_RETRY = RetryPolicy(
 RECORD_END_LOCAL = timedelta(seconds=5)
 
 
+# Half a minute in all: Temporal closes a child within a second, unless it is overloaded.
+CHILD_CLOSING = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10)
+
+
 # What the server calls an attempt that ran out of time.
 _SERVER_NAMES = {"timeout": ("TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat")}
 

@@ -11,6 +11,7 @@ from studio.contracts.runs import ChildResult, Resumption, RunError, StepRun
 from studio.engine.plan import Plan
 from studio.engine.reruns import plan_rerun
 from studio.engine.state import EndRun, RunChild, RunState, StepCancelled, StepFailed, StepSucceeded
+from studio.engine.step_names import UnknownStep
 from studio.json_schema import check_value
 
 MAX_DEPTH = 25
@@ -38,13 +39,16 @@ def definition_of(child: ResolvedWorkflow, definition: ResolvedDefinition) -> Re
     return definition.model_copy(update={"workflow": child.workflow})
 
 
-def resumption_of(child: Plan, command: RunChild) -> Resumption | None:
-    """Where the child goes on; None when it begins at its beginning. What it spent before is its parent's already.
-    Raises `UnknownStep`.
+def resumption_of(child: Plan, command: RunChild) -> Resumption | RunError | None:
+    """Where the child goes on, or why it cannot; None when it begins at its beginning. What it spent before is its
+    parent's already.
     """
     if not command.steps:
         return None
-    rerun = plan_rerun(child, command.steps, inputs=command.inputs)
+    try:
+        rerun = plan_rerun(child, command.steps, inputs=command.inputs)
+    except UnknownStep as unknown:
+        return RunError(type="invalid_request", message=f"In the child workflow {command.workflow!r}: {unknown}")
     return Resumption(steps=rerun.steps, kept=rerun.kept, inputs=command.inputs)
 
 

@@ -241,17 +241,21 @@ class MemoryWorkflow:
         del self._calls[path]
         found = child_of(self._definition, command, self._depth)
         if isinstance(found, RunError):
-            self.feed(child_failed(ChildResult(), found, path, self._clock.now, stopped=False))
+            self._refuse(path, found)
             return
         plan = self._world.plans.get(command.workflow)
         if plan is None:
             plan = self._world.plans[command.workflow] = compile_plan(found.workflow, self._definition.agents)
+        resume = resumption_of(plan, command)
+        if isinstance(resume, RunError):
+            self._refuse(path, resume)
+            return
         new = RunState(run=self.state.run, input=command.input, attempts_before=command.attempts_before)
         child = MemoryWorkflow(
             self._world,
             definition_of(found, self._definition),
             plan,
-            resumed(new, resumption_of(plan, command), self.state.retry),
+            resumed(new, resume, self.state.retry),
             partial(self._child_ended, path),
             path=full_path(self._path, path),
             depth=self._depth + 1,
@@ -261,6 +265,9 @@ class MemoryWorkflow:
         paused = self.state.paused
         if paused is not None and paused.reason == "requested":  # meanwhile, when there was no child yet to be told
             child.feed(PauseRequested(self._clock.now))
+
+    def _refuse(self, path: str, error: RunError) -> None:
+        self.feed(child_failed(ChildResult(), error, path, self._clock.now, stopped=False))
 
     def _child_ended(self, path: str, end: EndRun, state: RunState) -> None:
         # Not at once: what the child still has to tell comes before what its end leads to.

@@ -17,7 +17,7 @@ class Mishaps:
         self._status = status
         self.lost: dict[str, str] = {}
         """What was needed, and why it must run again."""
-        self.lost_blocks: list[str] = []
+        self.lost_blocks: dict[str, None] = {}
         self.spared: list[tuple[str, str]] = []
         """Each with the block that did without it."""
         self.undone: list[str] = []
@@ -33,7 +33,7 @@ class Mishaps:
         is_block = self._recorded.is_block(path)
         without = self._did_without(path)
         if without is None and is_block:
-            self.lost_blocks.append(path)
+            self.lost_blocks[path] = None
         elif without is None:
             why = f"it failed: {step.error.type}" if step.status == "failed" and step.error else "it had not ended"
             self.lost[path] = "it was cancelled" if step.status == "cancelled" else why

@@ -5,6 +5,7 @@ recalled once the turn's other work is done, the earliest recorded end first, so
 the same decisions as then. Steps that do run again are held back until there is nothing more to recall.
 """
 
+from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,27 @@ def resumed(state: RunState, resume: Resumption | None, retry: int) -> RunState:
     holding = {block_of(path) for path in steps}
     places = {path: place for place, path in enumerate(resume.kept) if path in steps}
     blocks = {path: at for path, at in places.items() if steps[path].kind in BLOCK_KINDS and path in holding}
+    ends = {path: at for path, at in places.items() if path not in blocks}
+    remembered = Remembered(ends=ends, blocks=blocks, stopped=_stopped(steps, ends), inputs=resume.inputs)
     left: dict[str, Any] = {
         "steps": steps,
         "usage": resume.usage,
         "cost_usd": resume.cost_usd,
         "limits": resume.limits,
         "signals": resume.signals,
-        "remembered": Remembered(
-            ends={path: at for path, at in places.items() if path not in blocks}, blocks=blocks, inputs=resume.inputs
-        ),
+        "remembered": remembered,
     }
     return state.model_copy(update=left)
+
+
+def _stopped(steps: Mapping[str, StepRun], ends: Mapping[str, int]) -> dict[str, bool]:
+    """Cancelled steps, and what a block that was cancelled reached last: it would have led to something more."""
+    last = {block_of(path): path for path in steps}
+    found = {path: True for path in ends if steps[path].status == "cancelled"}
+    for around, path in last.items():
+        if path in ends and around in steps and steps[around].status == "cancelled":
+            found[path] = True
+    return found
 
 
 def has_more(state: RunState) -> bool:
@@ -70,8 +81,8 @@ def takes(turn: "Turn", path: str) -> bool:
         turn.state.calls += 1
     if step.kind == "transform":  # it had ended as soon as it was reached
         _recall(turn, path)
-    elif step.status == "cancelled":
-        turn.state.held.append(path)  # until something stops it
+    elif path in held.stopped:
+        turn.state.held.append(path)
     else:
         heappush(held.due, (held.ends[path], path))
     return True
@@ -80,7 +91,9 @@ def takes(turn: "Turn", path: str) -> bool:
 def holds_back(turn: "Turn", path: str) -> bool:
     """Whether a step that is to run must wait, since there may be more to recall."""
     held = turn.state.remembered
-    if held is None or not held.ends or turn.state.phase != "running" or turn.state.steps[path].kind in BLOCK_KINDS:
+    if held is None or turn.state.phase != "running" or turn.state.steps[path].kind in BLOCK_KINDS:
+        return False
+    if not held.ends and not turn.state.held:
         return False
     turn.state.held.append(path)
     return True
@@ -143,7 +156,10 @@ def go_on(turn: "Turn") -> bool:
     if not _time_is_over(turn, held):
         waiting, turn.state.held = turn.state.held, []
         for path in waiting:
-            turn.later("start", path)
+            if path in held.ends and turn.state.steps[path].status != "cancelled":
+                heappush(held.due, (held.ends[path], path))
+            else:
+                turn.later("start", path)
     return True
 
 
@@ -193,7 +209,7 @@ def stops(turn: "Turn", path: str) -> bool:
     held = turn.state.remembered
     if held is None or path not in held.ends or turn.state.frames[path].handling:
         return False
-    if turn.state.steps[path].status == "cancelled":
+    if path in held.stopped:
         heappush(held.due, (held.ends[path], path))
     return True
 

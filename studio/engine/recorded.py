@@ -64,7 +64,8 @@ class Recorded:
     # What a step is
 
     def node(self, path: str) -> str:
-        return ROOT if path == ROOT else self.nodes[path]
+        """The plan's id of a step that is recorded, or around one that is."""
+        return ROOT if path == ROOT else self.resolve(path) or path
 
     def body(self, path: str) -> Block | None:
         """What the step at a path holds; under the empty path the definition itself."""
@@ -75,20 +76,20 @@ class Recorded:
 
     def is_beside(self, path: str) -> bool:
         """Whether it catches errors of the step around it, or undoes it: not that step's own work."""
-        return self.plan.nodes[self.nodes[path]].beside_rounds
+        return self.plan.nodes[self.node(path)].beside_rounds
 
     def is_of_the_end(self, path: str) -> bool:
         """Whether it belongs to `finally` or to what undoes a step."""
         at = path
         while at != ROOT:
-            group = self.plan.nodes[self.nodes[at]].group
+            group = self.plan.nodes[self.node(at)].group
             if group == FINALLY or group.endswith("~"):
                 return True
             at = block_of(at)
         return False
 
     def is_in_finally(self, path: str) -> bool:
-        return any(self.plan.nodes[self.nodes[at]].group == FINALLY for at in (path, *self.around(path)))
+        return any(self.plan.nodes[self.node(at)].group == FINALLY for at in (path, *self.around(path)))
 
     def round_of(self, path: str) -> int | None:
         """The round of the loop around it, if it is in one."""
@@ -112,7 +113,7 @@ class Recorded:
     def group(self, path: str) -> list[str]:
         """The steps of its chain, itself among them, or its siblings, as far as they were reached: those with the same
         holder, round and group."""
-        around, own = block_of(path), self.plan.nodes[self.nodes[path]].group
+        around, own = block_of(path), self.plan.nodes[self.node(path)].group
         return self._groups.get((around, own, self.round_of(path)), [])
 
     @cached_property
@@ -127,7 +128,7 @@ class Recorded:
     def before_in_chain(self, path: str) -> list[str]:
         """Those before it in its chain, the nearest first."""
         chain = self.group(path)
-        return chain[: chain.index(path)][::-1]
+        return (chain[: chain.index(path)] if path in self.nodes else chain)[::-1]
 
     def after_in_chain(self, path: str) -> list[str]:
         chain = self.group(path)
@@ -136,9 +137,9 @@ class Recorded:
     def is_later(self, path: str, since: str) -> bool:
         """Whether a step began once the one at `since` was over. What has not ended led to nothing."""
         ended, began = self.runs[since].ended_at, self.runs[path].started_at
-        if self.runs[since].status in UNENDED:
+        if self.runs[since].status in UNENDED or self.order[path] < self.order[since]:
             return False
-        return self.order[path] > self.order[since] if ended is None or began is None else began >= ended
+        return ended is None or began is None or began >= ended
 
     # What names mean
 

@@ -12,5 +12,7 @@ class Remembered(Wire):
     """Likewise the blocks in which nothing runs again: the run goes through them and tells nobody."""
     due: list[tuple[int, str]] = []
     """Of `ends`, those that were reached: a heap, so that the earliest end comes first."""
+    stopped: dict[str, bool] = {}
+    """Of `ends`, those that only come once something stops the step."""
     inputs: dict[str, Json] = {}
     """By step id or path, what a step gets instead of what its definition says."""

@@ -84,36 +84,37 @@ def plan_rerun(
 
 
 def _outcome(recorded: Recorded, spread: Spread, mishaps: Mishaps, *, replay: bool) -> Rerun:
-    lost_blocks = set(mishaps.lost_blocks)
-
-    def is_kept(path: str) -> bool:
-        if path in spread.again or path in spread.worked or path in lost_blocks or recorded.is_of_the_end(path):
-            return False
-        return recorded.runs[path].status in {"succeeded", "failed", "cancelled"}
+    kept = {path for path in recorded.nodes if _is_kept(path, recorded, spread, mishaps)}
 
     def place(path: str) -> tuple[datetime, bool, int]:
         """Those that were stopped come after what stopped them."""
         step = recorded.runs[path]
         return step.ended_at or _NEVER, step.status == "cancelled", recorded.order[path]
 
-    kept = {path for path in recorded.nodes if is_kept(path)}
-    again: dict[str, str] = {}
-    steps: list[StepRun] = []
-    for path, step in recorded.runs.items():
+    def stays(path: str, step: StepRun) -> bool:
         child = recorded.inner.get(path)
         if child is not None:
-            stays = child in kept or (child in spread.again and child not in spread.anew)
-        else:
-            stays = (
-                path not in recorded.nodes or path in kept or (step.status == "skipped" and path not in spread.again)
-            )
-        if stays:
+            return child in kept or (child in spread.again and child not in spread.anew)
+        is_skipped = step.status == "skipped" and path not in spread.again
+        return path in kept or path not in recorded.nodes or (is_skipped and not recorded.is_of_the_end(path))
+
+    steps: list[StepRun] = []
+    for path, step in recorded.runs.items():
+        if stays(path, step):
             steps.append(step)
         elif not replay:
             steps.append(step.model_copy(update=_ANEW))
-        ran = path in recorded.nodes and not recorded.is_block(path) and step.status not in {"skipped", "pending"}
-        if ran and path in spread.again and path not in spread.dropped:
-            again[path] = spread.again[path]
-        elif ran and recorded.is_in_finally(path):
-            again[path] = "`finally` always runs"
+    again = {path: why for path in recorded.nodes if (why := _why_again(path, recorded, spread)) is not None}
     return Rerun(steps, sorted(kept, key=place), again)
+
+
+def _is_kept(path: str, recorded: Recorded, spread: Spread, mishaps: Mishaps) -> bool:
+    if path in spread.again or path in spread.worked or path in mishaps.lost_blocks or recorded.is_of_the_end(path):
+        return False
+    return recorded.runs[path].status in {"succeeded", "failed", "cancelled"}
+
+
+def _why_again(path: str, recorded: Recorded, spread: Spread) -> str | None:
+    if recorded.is_block(path) or recorded.runs[path].status in {"skipped", "pending"} or path in spread.dropped:
+        return None
+    return "`finally` always runs" if recorded.is_in_finally(path) else spread.again.get(path)

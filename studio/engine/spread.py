@@ -75,6 +75,8 @@ class Spread:
                 self._work_of(around)
             for later, why in self._after.because_of(at):
                 self.start(later, why)
+            if around != ROOT and around not in self._recorded.nodes:
+                return  # it was not reached, so nothing depends on it
             at = around
 
     def _run(self) -> None:
@@ -144,10 +146,10 @@ class Spread:
             self._uses[key] = find(self._recorded.plan.nodes[key[0]])
         return self._uses[key]
 
-    def _note(self, path: str, uses: Uses, effect: Effect, *, all_visits: bool = False) -> None:
+    def _note(self, path: str, uses: Uses, effect: Effect) -> None:
         """`effect` comes of all that the step at a path uses."""
         for step in sorted(uses.steps & self._recorded.plan.nodes.keys()):
-            for used in self._recorded.located(step, path, all_visits=all_visits):
+            for used in self._recorded.located(step, path):
                 if used != path and not is_inside(used, path) and not is_inside(path, used):
                     self._effects.setdefault(used, []).append(effect)
         if uses.run_input and self._changed_input:
@@ -196,6 +198,8 @@ class Spread:
         for step in sorted(uses.steps & self._recorded.plan.nodes.keys()):
             for used in self._recorded.located(step, graph, all_visits=True):
                 self._effects.setdefault(used, []).append(effect)
+        if uses.prev:
+            self._note_previous(graph, partial(self._depends, graph), default_input=False)
         if uses.run_input and self._changed_input:
             self.start(graph, "the conditions of its edges use the input, which is another one")
 

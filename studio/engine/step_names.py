@@ -23,6 +23,8 @@ def named(recorded: Recorded, name: str) -> list[str]:
         return [name]
     if name in recorded.plan.nodes and name != ROOT:
         return recorded.by_node.get(name, [])
+    if not name:
+        raise UnknownStep(name, "An empty name names no step.")
     last = [path for path in recorded.nodes if path.rpartition("/")[2] == name]
     if last or recorded.resolve(name) is not None:
         return last
@@ -50,7 +52,9 @@ def inputs_named(recorded: Recorded, inputs: Mapping[str, Json]) -> tuple[list[s
 
 
 def overridden(recorded: Recorded, overrides: Mapping[str, Json]) -> dict[str, StepRun]:
-    """By path, the steps with the outputs that they get. Raises `UnknownStep`."""
+    """By path, the steps with the outputs that they get. Raises `UnknownStep`, also for one of which only its path
+    could say which round or item is meant.
+    """
     found: dict[str, StepRun] = {}
     for name, output in overrides.items():
         paths = named(recorded, name) or [_only_path(recorded, name)]

@@ -7,11 +7,12 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
+from sqlalchemy import update
 from temporalio.client import Client, WorkflowHandle
 
 from activities.settings import WorkerSettings
@@ -23,10 +24,12 @@ from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, ResolvedWorkflow, parse_workflow
 from studio.contracts.events import RunEvent
 from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
-from studio.contracts.runs import Run, RunContext, RunRequest
+from studio.contracts.runs import Resumption, Run, RunContext, RunRequest, StepRun
 from studio.db.engine import Database
 from studio.db.migrate import migrate_database
 from studio.db.tables import RunRow
+from studio.engine.plan import compile_plan
+from studio.engine.reruns import plan_rerun
 from studio.store.event_stream import EventStream
 from studio.store.runs import get_run, insert_run, to_run
 from studio.temporal import connect_temporal
@@ -49,6 +52,10 @@ class Engine:
     stream: EventStream
     upstream: ScriptedUpstream
     spans: SpanSink
+    started: dict[str, tuple[str, RunRequest, ResolvedDefinition]] = field(
+        default_factory=dict[str, "tuple[str, RunRequest, ResolvedDefinition]"]
+    )
+    """By the run's id: the workflow's type and its arguments."""
 
     async def start(
         self,
@@ -93,11 +100,41 @@ class Engine:
         )
         async with self.database.write() as session:
             await insert_run(session, _row(context, given))
+        request = RunRequest(context=context, root_span_id=new_span_id(), input=given)
+        return await self._execute(workflow_type, request, definition)
+
+    async def _execute(
+        self, workflow_type: str, request: RunRequest, definition: ResolvedDefinition
+    ) -> WorkflowHandle[Any, Any]:
+        run_id = request.context.run_id
+        self.started[run_id] = (workflow_type, request, definition)
         return await self.client.start_workflow(
             workflow_type,
-            args=[RunRequest(context=context, root_span_id=new_span_id(), input=given), definition, None],
-            id=context.run_id,
+            args=[request, definition, None],
+            id=run_id,
             task_queue=self.settings.temporal_task_queue,
+        )
+
+    async def retry(
+        self, run_id: str, steps: Sequence[StepRun] | None = None, **options: Any
+    ) -> WorkflowHandle[Any, Any]:
+        """The run's next execution, with the options of `plan_rerun`; `steps` are the row's unless given."""
+        workflow_type, request, definition = self.started[run_id]
+        run = await self.run(run_id)
+        rerun = plan_rerun(compile_plan(definition.workflow), run.steps if steps is None else steps, **options)
+        resume = Resumption(
+            steps=rerun.steps,
+            kept=rerun.kept,
+            inputs=options.get("inputs", {}),
+            usage=run.usage,
+            cost_usd=run.cost_usd,
+        )
+        context = request.context.model_copy(update={"retry": request.context.retry + 1})
+        async with self.database.write() as session:
+            changes = {"status": "queued", "retry_count": context.retry, "ended_at": None}
+            await session.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
+        return await self._execute(
+            workflow_type, request.model_copy(update={"context": context, "resume": resume}), definition
         )
 
     async def run(self, run_id: str) -> Run:

@@ -126,3 +126,22 @@ class TestContinuedRuns:
             await handle.result()
         run = await hasty.run(handle.id)
         assert (run.status, run.steps[-1].output) == ("cancelled", "cancelled")
+
+
+class TestARetriedRun:
+    async def test_it_continues_as_new_with_what_it_keeps(self, hasty: Engine) -> None:
+        hasty.upstream.when("say 20.", Reply(status=400), Reply(text="fine"))
+        steps: list[JsonObject] = [
+            {"id": f"s{number}", "agent": {"message": "say {{ n }}."}, "input": {"n": number}} for number in range(50)
+        ]
+        handle = await hasty.start(steps)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        again = await hasty.retry(handle.id)
+        await again.result()
+        await assert_continued(again)
+        asked = Counter(str(call.body["messages"][-1]["content"]) for call in hasty.upstream.calls)
+        assert asked == {f"say {number}.": 2 if number == 20 else 1 for number in range(50)}
+        told = Counter((event.type, event.step_id, event.attempt) for event in await hasty.events(handle.id))
+        assert {count for (kind, *_), count in told.items() if kind.startswith(("step.", "run."))} == {1}
+        assert {step.status for step in (await hasty.run(handle.id)).steps} == {"succeeded"}

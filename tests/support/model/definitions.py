@@ -30,6 +30,8 @@ class Writer:
     expressions: dict[str, Callable[[Env], Json]] = field(default_factory=dict[str, Callable[[Env], Json]])
     compensates: bool = True
     """Whether a step may have something that undoes it."""
+    steady: bool = False
+    """Whether calls succeed, and nothing depends on who is first or on an error that is caught."""
     timed: bool = True
     """Whether there are waits, timeouts and retries; without them calls stop at once and agents answer with text."""
 
@@ -39,6 +41,8 @@ class Writer:
         if self.chance(4):
             self.compensates = False
             document["finally"] = self.chain([], DEPTH)
+        if self.steady:
+            return Case(document, Script(self.calls, stops_at_once=True), self.expressions)
         if self.chance(4):
             limits: JsonObject = {"on_exceeded": "fail"}
             if self.timed and self.chance(2):
@@ -100,7 +104,7 @@ class Writer:
         match self.number(0, 7):
             case 6:
                 step["on_error"] = "continue"
-            case 7:
+            case 7 if not self.steady:
                 catch = self.one_of(["all", ["timeout"], ["upstream_error", "limit_exceeded"], ["join_unmet"]])
                 step["on_error"] = [{"catch": catch, "steps": self.chain(seen, max(depth + 1, DEPTH - 1), most=2)}]
             case _:
@@ -116,7 +120,7 @@ class Writer:
         return {"agent": "writer", "input": None}
 
     def call(self, *outputs: Json) -> Call:
-        error = self.one_of(ERRORS) if self.chance(5) else None
+        error = self.one_of(ERRORS) if not self.steady and self.chance(5) else None
         duration, linger = self.number(1, 100), self.number(0, 40)
         output = self.one_of(outputs) if error is None else None
         return Call(duration * MILLISECOND, output, error, linger * MILLISECOND)
@@ -150,6 +154,9 @@ class Writer:
 
     def join(self, count: int) -> JsonObject:
         fields: JsonObject = {}
+        if self.steady:
+            fields = {"max_concurrency": self.number(1, 3)} if self.chance(2) else {}
+            return fields | ({"on_branch_error": "collect"} if self.chance(2) else {})
         join = self.one_of(["all", "any", "at_least", "quorum"])
         if join == "at_least":
             fields["join"] = {"at_least": self.number(1, max(count, 1))}
@@ -240,14 +247,14 @@ class Writer:
             edges += [self.edge(ids[source], ids[target], always=not self.chance(3)) for source in sources]
         into = {edge["to"] for edge in edges}
         for _ in range(self.number(0, 2)):
-            source = self.number(0, len(ids) - 1)
+            source = self.number(0, len(ids) - (2 if self.steady else 1)) if len(ids) > 1 else 0
             target = self.number(0, source)
             if ids[target] in into:
                 edges.append(self.edge(ids[source], ids[target], always=False))
         for node in nodes:
             joins = ["all", "any", {"at_least": 2}]
             count = sum(edge["to"] == node["id"] for edge in edges)
-            if count > 1:
+            if count > 1 and not self.steady:
                 node["join"] = self.one_of(joins)
             node["max_visits"] = self.number(1, 4)
         seen += inside
@@ -306,8 +313,8 @@ def _same(found: Json, value: int) -> bool:
 
 
 @st.composite
-def cases(draw: Draw, *, timed: bool = True) -> Case:
-    return Writer(draw, timed=timed).case()
+def cases(draw: Draw, *, timed: bool = True, steady: bool = False) -> Case:
+    return Writer(draw, timed=timed and not steady, steady=steady).case()
 
 
 def sample(count: int) -> list[Case]:

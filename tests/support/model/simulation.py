@@ -52,9 +52,11 @@ class Simulation:
     published: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
     ends: list[EndRun] = field(default_factory=list[EndRun])
     state: RunState = field(default_factory=lambda: RunState(run=RunFacts(id="run_1")))
+    called: list[str] = field(default_factory=list[str])
+    """The path of each call, in the order in which they began."""
 
     def __post_init__(self) -> None:
-        self._plan = compile_plan(self.case.definition)
+        self.plan = compile_plan(self.case.definition)
         self._coming: list[tuple[int, int]] = []
         self._events: dict[int, CoreEvent] = {}
         self._numbers = itertools.count()
@@ -65,7 +67,7 @@ class Simulation:
     def run(self) -> RunOutcome:
         if self.case.cancel_at is not None:
             self._later(self.case.cancel_at, CancelRequested(self._at(self.case.cancel_at)))
-        self._feed(RunStarted(START))
+        self._feed(RunStarted(self._at(self.now)))
         while self._coming and not self.ends:
             self.now, number = heapq.heappop(self._coming)
             event = self._events.pop(number, None)
@@ -88,7 +90,7 @@ class Simulation:
         self._feed(event)
 
     def _feed(self, event: CoreEvent) -> None:
-        self.state, commands = advance(self._plan, self.state, event)
+        self.state, commands = advance(self.plan, self.state, event)
         assert RunState.model_validate_json(self.state.model_dump_json()) == self.state
         self.state = RunState.model_validate_json(self.state.model_dump_json())
         for command in commands:
@@ -119,6 +121,7 @@ class Simulation:
     def _call(self, command: RunAgent) -> None:
         path = command.path
         assert path not in self._calls, f"{path} was started twice"
+        self.called.append(path)
         attempt = self._attempts.get(path, 0)
         self._attempts[path] = attempt + 1
         call = self.case.script.call(path, attempt)
