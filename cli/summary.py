@@ -10,6 +10,7 @@ from cli.output import (
     STATUS_STYLES,
     as_text,
     cost_text,
+    count_text,
     duration_text,
     on_terminal,
     out,
@@ -37,6 +38,9 @@ def print_run(run: Run, paused: tuple[str, Facts] | None = None) -> None:
     facts += [("session", run.session_id)] if run.session_id else []
     facts += [("user", run.user_id)] if run.user_id else []
     facts += [("metadata", ", ".join(f"{key}={value}" for key, value in run.metadata.items()))] if run.metadata else []
+    facts += [("replay of", run.replay_of)] if run.replay_of else []
+    facts += [("replays", ", ".join(run.replays))] if run.replays else []
+    facts += [("retried", count_text(run.retry_count, "time"))] if run.retry_count else []
     facts += [("created", time_text(run.created_at))]
     _print_facts([*_end_facts(run)[:2], *facts, *_end_facts(run)[2:]])
     if run.steps:

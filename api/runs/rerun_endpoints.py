@@ -9,6 +9,7 @@ from api.runs.starting import Trigger
 from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun
 from studio.contracts.runs import Run
 from studio.web.json_route import JsonRoute
+from studio.web.preconditions import ANONYMOUS, Actor
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=JsonRoute)
 _AS_IT_STOPPED = RetryRun()
@@ -25,10 +26,10 @@ _THE_SAME = ReplayRun()
     },
 )
 async def retry_run(
-    run_id: Ref, parts: PartsDep, response: Response, body: RetryRun = _AS_IT_STOPPED
+    run_id: Ref, parts: PartsDep, response: Response, body: RetryRun = _AS_IT_STOPPED, actor: Actor = ANONYMOUS
 ) -> Run | RetryPlan:
     """Only what failed, and what depends on it, runs again. The run keeps its id, and the definition that it had."""
-    answer = await parts.reruns.retry(run_id, body)
+    answer = await parts.reruns.retry(run_id, body, actor)
     if isinstance(answer, RetryPlan):
         response.status_code = 200
     return answer

@@ -86,7 +86,7 @@ class Reruns:
         self._executions = executions
         self._stream = stream
 
-    async def retry(self, run_id: str, body: RetryRun) -> Run | RetryPlan:
+    async def retry(self, run_id: str, body: RetryRun, actor: str) -> Run | RetryPlan:
         """The run, queued once more; or with `plan_only` what would run again."""
         run = await self._recorded(await self._runs.refreshed_row(run_id), RETRIED)
         progress = await self._progress(run)
@@ -103,7 +103,7 @@ class Reruns:
             limits=_merged(progress.limits, body.limits),
             signals=progress.signals,
         )
-        await self._begin_again(run, resumption)
+        await self._begin_again(run, resumption, actor)
         return await self._runs.read(run_id)
 
     async def replay(self, run_id: str, body: ReplayRun, trigger: Trigger, *, wait_seconds: float) -> tuple[Run, bool]:
@@ -182,14 +182,14 @@ class Reruns:
             message = f"The run {run.row.id!r} is still being closed. Try again shortly."
             raise DependencyUnavailable("temporal", message)
 
-    async def _begin_again(self, run: _Recorded, resumption: Resumption) -> None:
+    async def _begin_again(self, run: _Recorded, resumption: Resumption, actor: str) -> None:
         row, at = run.row, utc_now()
         retry = row.retry_count + 1
         async with self._database.write() as session:
             if not await requeue_run(session, row, at):
                 raise _is_retried(row)
         # A reader that comes after the answer must not take the end before for the run's.
-        await self._stream.publish(row.id, [run_retried(at, retry)])
+        await self._stream.publish(row.id, [run_retried(at, retry, actor)])
         request = RunRequest(
             context=context_of(row).model_copy(update={"retry": retry}),
             root_span_id=derived_span_id(row.id),

@@ -73,9 +73,9 @@ def run_started(at: Timestamp) -> NewEvent:
     return NewEvent(ts=at, type="run.started", data={"status": "running"})
 
 
-def run_retried(at: Timestamp, retry_count: int) -> NewEvent:
-    """First event of a run's execution after its first, told by whoever comes to it first."""
-    data: dict[str, Json] = {"status": "running", "retry_count": retry_count}
+def run_retried(at: Timestamp, retry_count: int, by: str) -> NewEvent:
+    """First event of an execution after a run's first. The worker tells it, too, but not who asked for it."""
+    data: dict[str, Json] = {"status": "running", "retry_count": retry_count, "by": by}
     return NewEvent(ts=at, attempt=retry_count + 1, type="run.retried", data=data)
 
 

@@ -51,6 +51,7 @@ class TestRetry:
         assert lines[5].startswith("run succeeded, ")
         assert "status    succeeded" in lines
         assert (await platform.studio("retry", run_id)).code == 1
+        assert re.search("^retried +1 time$", (await platform.studio("get", run_id)).out, re.MULTILINE)
 
     async def test_that_fails_again(self, platform: Platform) -> None:
         run_id = await failed(platform, REFUSED)

@@ -131,7 +131,8 @@ class Engine:
         )
         context = request.context.model_copy(update={"retry": request.context.retry + 1})
         async with self.database.write() as session:
-            await session.execute(update(RunRow).where(RunRow.id == run_id).values(status="queued", ended_at=None))
+            changes = {"status": "queued", "retry_count": context.retry, "ended_at": None}
+            await session.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
         return await self._execute(
             workflow_type, request.model_copy(update={"context": context, "resume": resume}), definition
         )
