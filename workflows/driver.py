@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from studio.contracts.activities import PublishEventsRequest, RecordEndRequest, StepContext, WorkflowView
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, ChildStatus, ParentStep, RunEnd, RunError, RunProgress, RunRequest
@@ -17,7 +17,7 @@ from studio.engine.children import child_of, child_result, child_succeeded, defi
 from studio.engine.plan import compile_plan
 from studio.engine.progress import progress_of
 from studio.engine.recalls import has_more, resumed
-from studio.engine.scheduler import advance, answer_errors
+from studio.engine.scheduler import advance
 from studio.engine.state import (
     Call,
     CancelRequested,
@@ -82,9 +82,7 @@ class Driver:
         self._outbox = Outbox(events, path=parent.path if parent is not None else "")
         if carried is not None:
             self._outbox.take_over(carried.events, [call.path for call in carried.calls])
-        self._view = ViewTeller(
-            self._state, path=parent.path if parent is not None else "", is_continued=carried is not None
-        )
+        self._view = ViewTeller(self._state, path=parent.path if parent else "", is_continued=carried is not None)
         self._arrived: deque[CoreEvent] = deque()
         self._left = has_more(self._state)
         """Whether the core left work to another turn."""
@@ -100,10 +98,12 @@ class Driver:
         """Whether the run is not in the database (any more)."""
         self._is_woken = True
         """Whether there is something to look at though no event came."""
+        self._is_answering = False
+        """Whether an update was answered in this workflow task."""
         self._cancelled = False
         self._end: EndRun | None = None
         self._is_continued = carried is not None
-        register_handlers(self)
+        register_handlers(self, self._plan)
 
     # What the handlers of queries, signals and updates use
 
@@ -118,17 +118,15 @@ class Driver:
         """Take an event from outside when its turn comes."""
         self._arrived.append(event)
 
-    def feed(self, event: CoreEvent) -> None:
-        """Take an event now."""
-        self._is_woken = True
+    def take(self, event: CoreEvent) -> None:
+        """Take an event now, since somebody is told what came of it."""
+        self._is_woken = self._is_answering = True
+        self._feed(event)
+
+    def _feed(self, event: CoreEvent) -> None:
         self._state, commands = advance(self._plan, self._state, event)
         for command in commands:
             self._carry_out(command)
-
-    def answer_errors(self, path: str, output: Json) -> list[JsonObject]:
-        """What keeps an output from being that of a parked step: `FieldError`s, written out."""
-        errors = answer_errors(self._plan, self._state, path, output, workflow.now())
-        return [error.model_dump() for error in errors]
 
     def hear_child(self, told: ChildStatus) -> None:
         if told.path in self._tasks:
@@ -145,12 +143,13 @@ class Driver:
             for timer, at in self._state.timers.items():
                 self._carry_out(StartTimer(timer, at))
         else:
-            self.feed(RunStarted(self._started_at))
+            self._feed(RunStarted(self._started_at))
         self._start_queued()
         while self._end is None:
             workflow.set_current_details(details_of(self._state))
             try:
                 await workflow.wait_condition(self._is_awake)
+                await self._settle()
                 self._work()
                 if self._left or self._arrived:
                     await asyncio.sleep(BREATH_SECONDS)
@@ -160,6 +159,7 @@ class Driver:
             if self._end is None and self._may_continue_as_new():
                 self._continue_as_new()
         workflow.set_current_details(details_of(self._state))
+        await self._finish(asyncio.create_task(self._settle()) if self._is_answering else None)
         await self._finish(self._publishing)
         if self._request.parent is not None:
             last = None if self._is_gone else self._view.last(workflow.now())
@@ -167,6 +167,14 @@ class Driver:
             return child_closed(self._end, child_result(self._end, self._state, self._outbox.rest()))
         await self._record(self._end)
         return closed(self._end)
+
+    async def _settle(self) -> None:
+        """End the workflow task in which somebody is answered before a local activity tells of it. Temporal may do the
+        task again, with what came to it in another order; then nobody must have heard of it yet.
+        """
+        while self._is_answering:
+            self._is_answering = False
+            await asyncio.sleep(BREATH_SECONDS)
 
     def _is_awake(self) -> bool:
         return self._is_woken or self._left or bool(self._arrived) or self._end is not None
@@ -177,9 +185,9 @@ class Driver:
         while (self._left or self._arrived) and self._end is None and spent < TURN_COST:
             if self._left:
                 self._left = False
-                self.feed(Ticked(workflow.now()))
+                self._feed(Ticked(workflow.now()))
             else:
-                self.feed(self._arrived.popleft())
+                self._feed(self._arrived.popleft())
             spent += self._state.turn_cost
         self._is_woken = False
         self._publish_at_rest()

@@ -13,10 +13,12 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.workflow import ChildWorkflowHandle
 
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import JsonObject
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, ResolveRequest
 from studio.contracts.runs import ChildStatus, RunProgress, StepRun
 from studio.contracts.waits import Limits
+from studio.engine.plan import Plan
+from studio.engine.scheduler import answer_errors
 from studio.engine.state import (
     ApprovalDecided,
     CoreEvent,
@@ -41,16 +43,14 @@ class Steered(Protocol):
 
     def hear(self, event: CoreEvent) -> None: ...
 
-    def feed(self, event: CoreEvent) -> None: ...
-
-    def answer_errors(self, path: str, output: Json) -> list[JsonObject]: ...
+    def take(self, event: CoreEvent) -> None: ...
 
     def hear_child(self, told: ChildStatus) -> None: ...
 
     def children(self) -> list[ChildWorkflowHandle[Any, Any]]: ...
 
 
-def register_handlers(run: Steered) -> None:
+def register_handlers(run: Steered, plan: Plan) -> None:
     def progress() -> RunProgress:
         return run.progress()
 
@@ -64,7 +64,7 @@ def register_handlers(run: Steered) -> None:
         return _decide(run, present(request))
 
     def resolve(request: ResolveRequest) -> StepRun:
-        return _resolve(run, present(request))
+        return _resolve(run, plan, present(request))
 
     def receive(name: str, arguments: Sequence[RawValue]) -> None:
         payload = workflow.payload_converter().from_payload(arguments[0].payload) if arguments else None
@@ -102,7 +102,7 @@ def _decide(run: Steered, request: DecideRequest) -> ApprovalOutcome:
             raise ApplicationError(message, type="conflict")
         if request.decision.edit and not waiting["allow_edit"]:
             raise ApplicationError("This approval does not allow an edit.", type="conflict")
-        run.feed(ApprovalDecided(workflow.now(), request.path, request.decision))
+        run.take(ApprovalDecided(workflow.now(), request.path, request.decision))
         return _outcome(request.decision, accepted=True)
     decided = cast("JsonObject", step.output) if isinstance(step.output, dict) else {}
     if "decision" not in decided:
@@ -114,7 +114,7 @@ def _outcome(decision: Decision, *, accepted: bool) -> ApprovalOutcome:
     return ApprovalOutcome(decision=decision.decision, comment=decision.comment, by=decision.by, accepted=accepted)
 
 
-def _resolve(run: Steered, request: ResolveRequest) -> StepRun:
+def _resolve(run: Steered, plan: Plan, request: ResolveRequest) -> StepRun:
     """At once, as a decision."""
     path, resolution = request.path, request.resolution
     step = run.state.steps.get(path)
@@ -127,8 +127,10 @@ def _resolve(run: Steered, request: ResolveRequest) -> StepRun:
     if resolution.action not in (step.waiting or {})["actions"]:
         message = f"The step {path!r} cannot be skipped, since what follows needs its answer: give it with `done`."
         raise ApplicationError(message, type="conflict")
-    errors = run.answer_errors(path, resolution.output) if resolution.action == "done" else []
+    at = workflow.now()
+    errors = answer_errors(plan, run.state, path, resolution.output, at) if resolution.action == "done" else []
     if errors:
-        raise ApplicationError("The output cannot be that of the step.", errors, type="invalid")
-    run.feed(StepResolved(workflow.now(), path, resolution))
+        told = [error.model_dump() for error in errors]
+        raise ApplicationError("The output cannot be that of the step.", told, type="invalid")
+    run.take(StepResolved(at, path, resolution))
     return run.state.steps[path]

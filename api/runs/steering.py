@@ -1,5 +1,6 @@
 """What can be said to a run that goes on: pause, resume, other limits, a signal, a person's decision."""
 
+import asyncio
 from contextlib import suppress
 from typing import cast
 
@@ -22,7 +23,7 @@ from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
 from studio.contracts.waits import Limits
 from studio.db.engine import Database
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound
-from studio.store.approvals import forget_approval
+from studio.store.approvals import hide_approval
 from workflows.names import LIMITS, PAUSE, RESERVED, RESUME, child_workflow_id
 
 
@@ -38,6 +39,8 @@ class Steering:
         self._runs = runs
         self._executions = executions
         self._database = database
+        self._looks: dict[str, asyncio.Task[Run]] = {}
+        """Under way, by run."""
 
     async def pause(self, run_id: str) -> Run:
         return await self._tell(run_id, PAUSE)
@@ -89,7 +92,7 @@ class Steering:
         outcome = await self._executions.decide(workflow_id, request)
         with suppress(SQLAlchemyError):  # it counts; and the run tells the inbox by itself, too, only later
             async with self._database.write() as session:
-                await forget_approval(session, run_id, path)
+                await hide_approval(session, run_id, path)
         return outcome or _decided((await self._approval(run_id, path))[1])
 
     async def resolve(self, run_id: str, path: str, body: ResolveStep, actor: str) -> StepRun:
@@ -106,8 +109,16 @@ class Steering:
             raise _ended(await self._runs.get(run_id))
         return step.model_copy(update={"id": path})
 
+    async def _look(self, run_id: str) -> Run:
+        """Those who decide at one time look once: of what changes meanwhile the workflow knows."""
+        look = self._looks.get(run_id)
+        if look is None:
+            look = self._looks[run_id] = asyncio.create_task(self._runs.get(run_id))
+            look.add_done_callback(lambda _: self._looks.pop(run_id))
+        return await asyncio.shield(look)
+
     async def _approval(self, run_id: str, path: str) -> tuple[Run, StepRun]:
-        run = await self._runs.get(run_id)
+        run = await self._look(run_id)
         step = next((step for step in run.steps if step.id == path and step.kind == "approval"), None)
         if step is not None:
             return run, step

@@ -13,6 +13,7 @@ from studio.contracts.runs import FINAL_STATUSES
 from studio.db.engine import WriteSession
 from studio.db.tables import PendingApprovalRow, RunRow, WorkflowViewRow
 
+_DECIDED = "decided"
 Position = tuple[datetime, str, str]
 """Since when, the run, the step: the order of the inbox."""
 
@@ -68,15 +69,19 @@ async def _put(session: WriteSession, run_id: str, project_id: str, workflow_pat
                     created_at=approval.since,
                 )
             )
-        elif row.waiting != approval.waiting or row.created_at != approval.since:
+        elif row.created_at != approval.since or (_DECIDED not in row.waiting and row.waiting != approval.waiting):
             row.waiting, row.created_at = approval.waiting, approval.since
     for row in held.values():
         await session.delete(row)
 
 
-async def forget_approval(session: WriteSession, run_id: str, step_id: str) -> None:
-    """It was decided."""
-    await session.execute(delete(PendingApprovalRow).filter_by(run_id=run_id, step_id=step_id))
+async def hide_approval(session: WriteSession, run_id: str, step_id: str) -> None:
+    """It was decided. The row stays until its workflow says so, too: what that told just before must not bring it
+    back.
+    """
+    row = await session.get(PendingApprovalRow, (run_id, step_id))
+    if row is not None:
+        row.waiting = row.waiting | {_DECIDED: True}
 
 
 async def forget_views(session: WriteSession, run_id: str) -> None:
@@ -91,6 +96,7 @@ async def list_pending(
     """What has waited longest comes first; the page begins behind `after`."""
     row = PendingApprovalRow
     query = select(row, RunRow.definition_name).join(RunRow, RunRow.id == row.run_id)
+    query = query.where(row.waiting[_DECIDED].as_boolean().is_(None))
     if chosen.project_id is not None:
         query = query.where(row.project_id == chosen.project_id)
     if chosen.workflow is not None:
