@@ -125,6 +125,10 @@ class Channel:
     def start(self) -> Seq:
         return self._start
 
+    @property
+    def last(self) -> Seq:
+        return self._last
+
     def since(self, position: Seq) -> list[Frame]:
         """The frames after `position`, which is not before `start`."""
         return self._recent[bisect_right(self._recent, position, key=_seq) :]

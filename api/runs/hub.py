@@ -80,7 +80,8 @@ class EventHub:
                 return
             yield frames  # the run has been retried
             page = await self._page(run_id, reader.position)
-        if reader.position == after and self._tail.get(run_id) is None:
+        channel = self._tail.get(run_id)
+        if reader.position == after and (channel is None or channel.last < reader.last):
             reader.come_back_to(await self._newest(run_id))
         with self._watching(reader) as (channel, watcher):
             while reader.last < channel.start:  # the channel holds only what came since somebody else came
@@ -90,7 +91,10 @@ class EventHub:
             watcher.begin_with(channel.since(max(reader.last, channel.start)))
             if channel.began <= reader.after:
                 reader.own = set()  # all of it is known to the channel
-            while (frames := await watcher.take()) is not None:
+            while (given := await watcher.take()) is not None:
+                frames = reader.unseen(given)
+                if given and not frames:
+                    continue
                 if frames and frames[-1].final:
                     yield await self._ending(reader, await self._ended(run_id), frames, channel.known)
                     return

@@ -36,6 +36,10 @@ class Reader:
             self.position = self.start = newest
             self.last = read_seq(newest)
 
+    def unseen(self, frames: list[Frame]) -> list[Frame]:
+        """Without what the client has read by itself before the channel came to it."""
+        return [frame for frame in frames if frame.seq > self.last] if frames and frames[0].seq <= self.last else frames
+
     def take(self, frames: Sequence[Frame]) -> None:
         if frames:
             self.last = frames[-1].seq

@@ -83,7 +83,7 @@ class Tail:
             for run_id, batch in found.items():
                 channel = self._channels.get(run_id)
                 if channel is not None and channel.deliver(batch.events, batch.position):
-                    self.remove(channel)
+                    self._end(channel)
 
     async def _ask_after(self) -> None:
         while self._channels:
@@ -105,6 +105,9 @@ class Tail:
         if run.status not in FINAL_STATUSES or self._channels.get(channel.run_id) is not channel:
             return
         await self._drain(channel)
+        self._end(channel)
+
+    def _end(self, channel: Channel) -> None:
         self.remove(channel)
         channel.end()
 

@@ -129,6 +129,23 @@ class TestStream:
             assert [event["data"].get("text") for event in await stream.until("run.succeeded")] == [str(number), None]
             stream.answer.close()
 
+    async def test_one_that_is_ahead_of_the_others_hears_nothing_twice(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        run_id = await idle.start()
+        early = await watch(idle.api, run_id)
+        (first,) = await early.until("run.started")
+        (blocked,) = [client for client in await _redis_clients(idle) if "b" in client["flags"]]
+        async with Redis.from_url(idle.api.settings.redis_url) as redis:
+            await redis.client_kill_filter(_id=blocked["id"])  # the shared reader is away for half a second
+        told = [NewEvent(ts=utc_now(), type="token", data={"text": str(n), "index": n}) for n in range(5)]
+        await idle.engine.stream.publish(run_id, told)
+        ahead = await watch(idle.api, run_id, first["seq"])
+        await ahead.until("token")
+        await idle.engine.stream.publish(run_id, [NewEvent(ts=utc_now(), type="run.succeeded")])
+        rest = await early.rest()
+        assert [event["data"].get("index") for event in rest] == [*range(5), None]
+        assert await ahead.rest() == rest[1:]
+
     async def test_one_that_names_a_position_to_come_holds_up_nobody(self, idle: Live) -> None:
         await idle.workflow(ECHO)
         run_id = await idle.start()
