@@ -170,7 +170,8 @@ class Executions:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return None
             raise
-        return Begun(request, definition, carried)
+        readable = isinstance(request, RunRequest) and isinstance(definition, ResolvedDefinition)
+        return Begun(request, definition, carried) if readable and isinstance(carried, Carried | None) else None
 
     async def progress(self, run_id: str) -> RunProgress | None:
         """From the workflow itself and its child workflows; None when no worker answers in time."""
