@@ -23,6 +23,9 @@ from tests.support.platform import worker_settings
 from workflows.patterns import SequentialWorkflow
 
 LAYERS, WIDTH, EDGES = 40, 25, 3000
+TALKER, TURN_BYTES = "talker", 8_000
+"""A model that answers with what it was given and this much more: 2,000 tokens a turn."""
+MAX_HISTORY_BYTES = 5_000_000
 
 
 @dataclass
@@ -48,6 +51,10 @@ class Runner:
         )
         return result, {step.id: step for step in self.ends[context.run_id].progress.steps}
 
+    async def history_bytes(self, run_id: str) -> int:
+        found = await self.client.get_workflow_handle(run_id).describe()
+        return found.raw_description.workflow_execution_info.history_size_bytes
+
     @activity.defn(name="record_end")
     async def record_end(self, request: RecordEndRequest) -> None:
         self.ends[request.run.run_id] = request.end
@@ -56,7 +63,9 @@ class Runner:
 @activity.defn(name="complete_chat")
 async def complete_chat(request: CompletionRequest) -> CompletionResult:
     given = request.opening.input if request.opening is not None else None
-    return CompletionResult(length=2, text=str(given), attempt=request.step.attempts_before + 1, usage=RunUsage())
+    # As hex, so that compression does not make it small.
+    said = Random(str(given)[-64:]).randbytes(TURN_BYTES // 2).hex() if request.model == TALKER else ""
+    return CompletionResult(length=2, text=f"{given}{said}", attempt=request.step.attempts_before + 1, usage=RunUsage())
 
 
 @pytest.fixture
@@ -96,6 +105,15 @@ class TestLarge:
         result, steps = await runner.run({"id": "loop", "loop": block})
         assert result == "299"
         assert [step.output for step in steps.values() if step.kind == "agent"] == [str(n) for n in range(300)]
+
+    async def test_a_conversation_that_grows_to_two_hundred_thousand_tokens(self, runner: Runner) -> None:
+        talk = {"id": "talk", "agent": {"model": TALKER}, "input": "${{ last == null ? 'Hello. ' : last }}"}
+        block = {"do": [talk], "until": "${{ iteration == 99 }}", "max_iterations": 100}
+        result, steps = await runner.run({"id": "loop", "loop": block})
+        assert len(result) == len("Hello. ") + 100 * TURN_BYTES
+        assert [step.status for step in steps.values()] == ["succeeded"] * 101
+        (run_id,) = runner.ends
+        assert await runner.history_bytes(run_id) < MAX_HISTORY_BYTES
 
     async def test_a_graph_of_a_thousand_nodes_starts_each_after_all_before_it(self, runner: Runner) -> None:
         edges = layered_edges()
