@@ -277,7 +277,7 @@ class Driver:
         return not self._children or info.get_current_history_length() >= LONG_HISTORY
 
     def _may_continue_as_new(self) -> bool:
-        is_busy = bool(self._tasks) or bool(self._arrived) or self._publishing is not None
+        is_busy = bool(self._tasks) or bool(self._arrived) or self._publishing is not None or self._is_woken
         return self._is_draining() and not is_busy
 
     def _continue_as_new(self) -> None:

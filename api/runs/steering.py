@@ -90,9 +90,10 @@ class Steering:
         workflow_id, inner = _workflow_of(run, path)
         request = DecideRequest(path=inner, decision=decision, hash=body.hash)
         outcome = await self._executions.decide(workflow_id, request)
-        with suppress(SQLAlchemyError):  # it counts; and the run tells the inbox by itself, too, only later
-            async with self._database.write() as session:
-                await hide_approval(session, run_id, path)
+        if outcome is not None and outcome.accepted:
+            with suppress(SQLAlchemyError):  # it counts; and the run tells the inbox by itself, too, only later
+                async with self._database.write() as session:
+                    await hide_approval(session, run_id, path)
         return outcome or _decided((await self._approval(run_id, path))[1])
 
     async def resolve(self, run_id: str, path: str, body: ResolveStep, actor: str) -> StepRun:

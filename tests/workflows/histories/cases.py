@@ -9,12 +9,12 @@ from typing import Any
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision
-from studio.contracts.runs import RunProgress, RunStatus
+from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, Resolution, ResolveRequest
+from studio.contracts.runs import RunProgress, RunStatus, StepRun
 from studio.contracts.waits import Limits
 from tests.support.platform import Engine
 from tests.support.scripted_upstream import Reply
-from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESUME
+from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME, child_workflow_id
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -97,6 +97,22 @@ async def _approve(engine: Engine, handle: Handle) -> None:
         request = DecideRequest(path=path, decision=decision)
         with suppress(WorkflowUpdateFailedError):  # of nobody: a refusal belongs to the history too
             await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome)
+
+
+async def _approve_in_child(engine: Engine, handle: Handle) -> None:
+    await engine.upstream.wait_for_calls(1)
+    child = engine.client.get_workflow_handle(child_workflow_id(handle.id, "c"))
+    await until(child, "ask", "waiting")
+    request = DecideRequest(path="ask", decision=Decision(decision="approve", by="somebody"))
+    await child.execute_update(DECIDE, request, result_type=ApprovalOutcome)
+
+
+async def _resolve(engine: Engine, handle: Handle) -> None:
+    for path, action in (("again", "retry"), ("given", "done")):
+        await until(handle, path, "waiting")
+        resolution = Resolution.model_validate({"action": action, "output": "ok", "by": "somebody"})
+        request = ResolveRequest(path=path, resolution=resolution)
+        await handle.execute_update(RESOLVE, request, result_type=StepRun)
 
 
 async def _pause_and_resume(engine: Engine, handle: Handle) -> None:
@@ -374,6 +390,17 @@ CASES: dict[str, Case] = {
             agent("a", "one"), agent("b", "two"), agent("c", "three"), limits={"max_tokens": 12, "on_exceeded": "fail"}
         ),
         status="failed",
+    ),
+    "child_waits": Case(
+        sequence({"id": "c", "workflow": "other"}, agent("after", "after it")),
+        workflows={"other": sequence(agent("first", "first"), {"id": "ask", "approval": {"message": "Well?"}})},
+        meanwhile=_approve_in_child,
+        children=("c",),
+    ),
+    "parked": Case(
+        sequence(agent("again", "at first"), agent("given", "never"), transform("end", "ok"), on_failure="pause"),
+        says={"at first": [REFUSED, *said("ok")], "never": [REFUSED]},
+        meanwhile=_resolve,
     ),
     "limit_pauses": Case(
         sequence(agent("a", "one"), agent("b", "two"), agent("c", "three"), limits={"max_steps": 2}),
