@@ -7,8 +7,10 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 
+from studio.codec import MISSING
 from studio.contracts.base import Json, JsonObject
-from studio.errors import FieldError, InvalidInput, NotFound
+from studio.contracts.missing import MissingPayload
+from studio.errors import FieldError, InvalidInput
 
 MAX_PAYLOADS = 1_000
 """In one request; Temporal itself takes fewer in one command."""
@@ -59,11 +61,11 @@ async def decode(converter: DataConverter, payloads: Sequence[Payload], *, keep_
 async def _decode(converter: DataConverter, payload: Payload, place: int) -> Payload:
     try:
         [value] = await converter.decode([payload], [RawValue])
-    except NotFound as error:
-        return _told(converter, error.detail)
     except (ValueError, KeyError, RuntimeError, ParseError) as error:  # as the cipher, the claim and the SDK have it
         message = str(error) if isinstance(error, ValueError) else "it does not say where it was stored"
         raise _refused(message, "undecodable", place) from None
+    if value.payload.metadata.get("encoding") == MISSING:
+        return _told(converter, converter.payload_converter.from_payload(value.payload, MissingPayload).message)
     return value.payload
 
 

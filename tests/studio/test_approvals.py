@@ -49,7 +49,7 @@ def view(after: int, *paths: str, status: RunStatus = "waiting") -> WorkflowView
 
 async def tell(database: Database, told: WorkflowView, path: str = "") -> bool:
     async with database.write() as session:
-        return await write_view(session, "run_1", path, told)
+        return await write_view(session, "run_1", path, told, retry=0)
 
 
 async def shown(database: Database) -> tuple[str, list[str]]:
@@ -85,6 +85,6 @@ class TestViews:
         await tell(database, view(2, "c/a"), "c")
         end = RunEnd(status="cancelled", progress=RunProgress(), started_at=START, ended_at=START)
         async with database.write() as session:
-            await record_end(session, "run_1", end)
+            await record_end(session, "run_1", end, retry=0)
         assert not await tell(database, view(3, "a"))
         assert await shown(database) == ("cancelled", [])

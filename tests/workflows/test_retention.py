@@ -55,7 +55,9 @@ async def change(engine: Engine, run_id: str, ended_at: datetime = LONG_AGO, sta
 async def add_the_rest(engine: Engine, run_id: str) -> None:
     """What other parts keep of a run."""
     key = IdempotencyRow(scope="wf_test", key=run_id, body_hash="", run_id=run_id, created_at=LONG_AGO)
-    pending = PendingApprovalRow(run_id=run_id, step_id="a", project_id="default", waiting={}, created_at=LONG_AGO)
+    pending = PendingApprovalRow(
+        run_id=run_id, step_id="a", workflow_path="", project_id="default", waiting={}, created_at=LONG_AGO
+    )
     batch = BatchRow(
         id="bat_a",
         project_id="default",

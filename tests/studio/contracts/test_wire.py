@@ -47,10 +47,10 @@ class TestNewerField:
         assert model.model_config.get("extra") in {"ignore", "allow"}
 
     def test_is_skipped_deep_inside_a_workflow_argument(self) -> None:
-        newer = {"context": CONTEXT | {"tenant": "t"}, "root_span_id": "b" * 16, "priority": 5}
+        newer = {"context": CONTEXT | {"tenant": "t"}, "root_span_id": "b" * 16, "colour": 5}
         read = TypeAdapter(RunRequest).validate_python(newer)
         assert read.context == RunContext(**CONTEXT)
-        assert "priority" not in read.model_dump()
+        assert "colour" not in read.model_dump()
 
     def test_is_skipped_beside_a_definition(self) -> None:
         stamps = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
