@@ -104,7 +104,8 @@ class TestOldRuns:
             assert await redis.keys(f"*{old}*") == []
             assert len(await redis.keys(f"*{young}*")) == 2
         left = await counts(engine, young)
-        assert (left["runs"], left["messages"]) == (1, 4)
+        assert left["runs"] == 1
+        assert left["messages"] > 0
         assert left["blob_uses"] > 0
         history = await engine.client.get_workflow_handle(young).fetch_history()
         (_, definition, _) = await engine.client.data_converter.decode(

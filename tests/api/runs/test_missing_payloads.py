@@ -19,10 +19,10 @@ from tests.support.databases import sqlite_database
 from tests.support.noise import noise
 from tests.support.scripted_upstream import Reply
 
-# The SDK leaves the coroutine of a workflow whose task fails before its first step.
+# The SDK leaves the coroutines of a workflow whose task fails before its first step.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:coroutine .*run_workflow.* was never awaited:RuntimeWarning",
-    "ignore:Exception ignored in. <coroutine object .*run_workflow:pytest.PytestUnraisableExceptionWarning",
+    "ignore:coroutine ._WorkflowInstanceImpl.* was never awaited:RuntimeWarning",
+    "ignore:Exception ignored in. <coroutine object _WorkflowInstanceImpl:pytest.PytestUnraisableExceptionWarning",
 )
 WITHIN_SECONDS = 15.0
 """It takes up to three and a half; the machine may be busy. A failed call that is tried again takes minutes."""
