@@ -6,12 +6,15 @@ import copy
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, ToJsonOptions
 from temporalio.converter import (
@@ -37,7 +40,7 @@ from temporalio.converter import (
 from studio.compression import compress, decompress
 from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
-from studio.errors import NotFound, SettingsError
+from studio.errors import DependencyUnavailable, NotFound, SettingsError
 from studio.payload_crowds import CROWDED_BYTES, EXTERNAL_BYTES, count_payload, is_stored_apart
 from studio.store.blob_uses import owner_of
 from studio.store.blobs import BlobStore
@@ -51,6 +54,7 @@ PLAIN = "studio-plain"
 """Marks, between converter and cipher only, what stays readable."""
 _READABLE_MESSAGES = (b"temporal.api.sdk.v1.WorkflowMetadata",)
 """What the Temporal UI asks for progress with; holds step names and states."""
+_log = structlog.get_logger(__name__)
 
 
 OnMissing = Callable[[str, str], None]
@@ -157,7 +161,8 @@ class BlobStorage(StorageDriver):
         owner = owner_of(context.target.id if isinstance(context.target, StorageDriverWorkflowInfo) else None)
         claims: list[StorageDriverClaim] = []
         for payload in payloads:
-            digest = await self._blobs.put(payload.SerializeToString(deterministic=True), owner)
+            with _faults():
+                digest = await self._blobs.put(payload.SerializeToString(deterministic=True), owner)
             claims.append(StorageDriverClaim({"sha256": digest}))
         return claims
 
@@ -168,10 +173,21 @@ class BlobStorage(StorageDriver):
 
     async def _retrieve(self, digest: str) -> Payload:
         try:
-            return Payload.FromString(await self._blobs.get(digest))
+            with _faults():
+                return Payload.FromString(await self._blobs.get(digest))
         except NotFound:
             # Raised here it would fail the workflow's task, which is tried again for ever.
             return Payload(metadata={"encoding": MISSING}, data=digest.encode())
+
+
+@contextmanager
+def _faults() -> Generator[None]:
+    """What is raised here the SDK writes into the history as it is, so it must not say where the store is."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        _log.warning("blobs.unavailable", error=type(error).__name__)
+        raise DependencyUnavailable("database") from None
 
 
 class _Json(PydanticJSONPlainPayloadConverter):

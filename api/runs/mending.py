@@ -14,6 +14,8 @@ from studio.db.tables import IdempotencyRow, RunRow
 from studio.store.event_stream import EventStream
 from studio.store.runs import get_run, put_back_run, record_end, record_progress, to_run
 
+SCHEDULED_GRACE = timedelta(days=1)
+"""The same for a run whose schedule has written its row: a worker starts it then, and that may be away for a while."""
 START_GRACE = timedelta(seconds=60)
 """After this a queued run that Temporal does not know will not start any more: asking Temporal takes at most 5 s."""
 
@@ -33,7 +35,9 @@ class Mender:
         if execution is None and await self._is_being_started(row):
             return False
         has_begun = await self._has_begun(row, execution)
-        is_fresh = utc_now() - (row.queued_at or row.created_at) < START_GRACE
+        is_scheduled = row.schedule_id is not None and row.queued_at is None
+        grace = SCHEDULED_GRACE if is_scheduled and not has_begun else START_GRACE
+        is_fresh = utc_now() - (row.queued_at or row.created_at) < grace
         if is_fresh and (execution is None or not has_begun):
             return False
         progress = await self._progress(row.id) if has_begun and execution is not None else None

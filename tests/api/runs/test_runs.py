@@ -195,6 +195,16 @@ class TestTemporalAway:
         events = (await idle.api.request("GET", f"/runs/{lost}/events", headers={"Accept": "application/json"})).ok()
         assert events["items"][-1]["type"] == "run.failed"
 
+    async def test_one_that_a_schedule_prepared_waits_for_a_worker_to_start_it(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        run_id = await idle.start()
+        prepared = run_id[:-4] + "zzzz"
+        long_ago = utc_now() - timedelta(minutes=5)
+        async with idle.engine.database.write() as session:
+            values = {"id": prepared, "schedule_id": "sch_a", "created_at": long_ago}
+            await session.execute(update(RunRow).values(values))
+        assert (await idle.api.get(f"/runs/{prepared}")).ok()["status"] == "queued"
+
 
 class TestGet:
     async def test_steps_of_a_run_that_goes_on(self, live: Live) -> None:
