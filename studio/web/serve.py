@@ -9,6 +9,10 @@ from starlette.types import ASGIApp
 
 from studio.leaving import leave
 
+KEEP_ALIVE_SECONDS = 75
+"""Idle connections are left to the client, or the gateway, to close: those keep them for a minute, and one that closes
+while the next request is on its way costs that request.
+"""
 WEBSOCKET_PING_SECONDS = 15.0
 WEBSOCKET_MESSAGE_BYTES = 8 * 1024 * 1024
 """A larger message closes its connection (1009); an application may refuse smaller ones more kindly."""
@@ -27,6 +31,7 @@ def server_config(app: ASGIApp, *, grace_seconds: int, host: str = "127.0.0.1", 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=grace_seconds,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws_max_size=WEBSOCKET_MESSAGE_BYTES,
         ws_ping_interval=WEBSOCKET_PING_SECONDS,
         ws_ping_timeout=2 * WEBSOCKET_PING_SECONDS,

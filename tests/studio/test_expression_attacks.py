@@ -216,7 +216,7 @@ class TestAttacks:
     @pytest.mark.parametrize("place", PLACES)
     @pytest.mark.parametrize("attack", ATTACKS)
     def test_finds_nothing(self, attack: str, place: str) -> None:
-        started = time.process_time()
+        started = time.thread_time()
         step = placed(PLACES[place], whole(attack))
         if stored(step) is not None:
             run = Run(plan_of([first(), step]), INPUT)
@@ -224,7 +224,7 @@ class TestAttacks:
             assert not [leak for leak in LEAKS if leak in told]
             errors = [found.error.type for found in run.state.steps.values() if found.error is not None]
             assert set(errors) <= {"expression_error", "schema_mismatch"}
-        assert time.process_time() - started < 1
+        assert time.thread_time() - started < 1
 
     def test_nearly_all_are_refused_when_they_are_stored(self) -> None:
         kept = [attack for attack in ATTACKS if stored(one(transform=whole(attack))) is not None]
@@ -289,24 +289,27 @@ BOMBS = [
     "input.rows.map(r, (input.list.map(x, input.list) == []) || true)",
 ]
 
-MEMORY = """
-import resource, sys, time
+MEMORY = '''
+import time
 from studio.expressions import ExpressionError, evaluate
 from tests.studio.test_expression_attacks import BOMBS, BOMB_SCOPE, whole
 
+def most() -> int:
+    """In KiB; `ru_maxrss` also counts what started this process."""
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
 # What the scope itself takes is there already.
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = most()
 for bomb in BOMBS:
-    started = time.process_time()
+    started = time.thread_time()
     try:
         evaluate(whole(bomb), BOMB_SCOPE)
     except ExpressionError:
         pass
-    if time.process_time() - started > 1.5:
-        print("slow:", bomb[:80], time.process_time() - started)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(after - before, after)
-"""
+    if time.thread_time() - started > 1.5:
+        print("slow:", bomb[:80], time.thread_time() - started)
+print(most() - before, most())
+'''
 BOMB_SCOPE: dict[str, Json] = {
     "input": {
         "list": list(range(10_000)),
@@ -319,10 +322,10 @@ BOMB_SCOPE: dict[str, Json] = {
 class TestBombs:
     @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:40])
     def test_ends_soon(self, bomb: str) -> None:
-        started = time.process_time()
+        started = time.thread_time()
         with contextlib.suppress(ExpressionError):
             evaluate(whole(bomb), BOMB_SCOPE)
-        assert time.process_time() - started < 1.5
+        assert time.thread_time() - started < 1.5
 
     def test_all_of_them_take_little_memory(self) -> None:
         done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
@@ -355,11 +358,11 @@ class TestDocuments:
         ids=lambda text: text[:30],
     )
     def test_bombs_and_tags_are_refused_soon(self, text: str) -> None:
-        started = time.process_time()
+        started = time.thread_time()
         with pytest.raises(InvalidInput) as caught:
             load_documents(text)
         assert caught.value.errors[0].line
-        assert time.process_time() - started < 3
+        assert time.thread_time() - started < 3
 
     @pytest.mark.parametrize(
         "step_id", ["a\x00", "a\nb", "pl\u0430n", "\uff50lan", "a\u200b", "__class__.x", "a/b", "..", "a#1", "a[0]", ""]

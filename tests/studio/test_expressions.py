@@ -92,12 +92,12 @@ class TestEvaluate:
             "rows": [{"a": 1, "b": 2}] * 100_000,
             "text": "x" * 1_000_000,
         }
-        started = time.process_time()
+        started = time.thread_time()
         try:
             evaluate(f"${{{{ {source} }}}}", {"input": scope})
         except ExpressionError as error:
             assert "too l" in error.message  # noqa: PT017 - `||` may leave the rest unread
-        assert time.process_time() - started < 1
+        assert time.thread_time() - started < 1
 
     def test_only_what_is_named_is_handed_over(self) -> None:
         scope: dict[str, Json] = {"input": {"rows": [{"a": 1}] * 200_000, "n": 1, "deep": {"m": {"k": 2}}}}
@@ -214,10 +214,10 @@ class TestCompile:
         assert compile_expression(source).whole_steps
 
     def test_what_does_not_close_is_found_soon(self) -> None:
-        started = time.process_time()
+        started = time.thread_time()
         with pytest.raises(ExpressionError):
             split_template("${{ '" + "\\'" * 32_000)
-        assert time.process_time() - started < 3
+        assert time.thread_time() - started < 3
 
     @pytest.mark.parametrize(
         "text",

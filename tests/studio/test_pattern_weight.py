@@ -46,7 +46,7 @@ class TestMatches:
         ],
     )
     def test_what_is_wrong_or_slow_is_refused_soon(self, source: str, message: str) -> None:
-        started = time.process_time()
+        started = time.thread_time()
         with pytest.raises(ExpressionError, match=message):
             evaluate(f"${{{{ {source} }}}}", {"input": {"t": "a" * 1_000_000, "k": list(range(100))}})
-        assert time.process_time() - started < 1
+        assert time.thread_time() - started < 1

@@ -145,6 +145,7 @@ class TestAnyDefinition:
             workflows=WORKFLOWS,
             activities=[theatre.complete_chat, theatre.record_end],
             workflow_runner=UnsandboxedWorkflowRunner(),
+            max_concurrent_workflow_tasks=10,  # they share the interpreter, and none may take two seconds
             max_heartbeat_throttle_interval=BEAT,
             default_heartbeat_throttle_interval=BEAT,
         )
