@@ -16,7 +16,7 @@ from studio.engine.answers import output_of
 from studio.engine.children import child_of, child_result, child_succeeded, definition_of, resumption_of
 from studio.engine.plan import compile_plan
 from studio.engine.progress import progress_of
-from studio.engine.recalls import has_more, resumed
+from studio.engine.recalls import has_more
 from studio.engine.scheduler import advance
 from studio.engine.state import (
     Call,
@@ -29,7 +29,6 @@ from studio.engine.state import (
     Publish,
     RunAgent,
     RunChild,
-    RunFacts,
     RunStarted,
     RunState,
     StartTimer,
@@ -43,7 +42,7 @@ from studio.engine.state import (
 from studio.engine.turn import TURN_COST
 from workflows import calls
 from workflows.agent_loop import run_agent
-from workflows.carried import Carried
+from workflows.carried import Carried, new_state
 from workflows.details import details_of, timer_summary
 from workflows.names import PAUSE
 from workflows.outbox import Outbox
@@ -72,7 +71,7 @@ class Driver:
         self._plan = compile_plan(definition.workflow, definition.agents)
         parent = request.parent
         if carried is None:
-            self._state = _new_state(request)
+            self._state = new_state(request)
             self._started_at = workflow.now()
             events = parent.events if parent is not None else []
         else:
@@ -396,13 +395,3 @@ class Driver:
                 await asyncio.shield(task)
             except asyncio.CancelledError:
                 continue
-
-
-def _new_state(request: RunRequest) -> RunState:
-    context = request.context
-    facts = RunFacts(
-        id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
-    )
-    before = request.parent.attempts_before if request.parent is not None else 0
-    new = RunState(run=facts, input=request.input, attempts_before=before)
-    return resumed(new, request.resume, context.retry)
