@@ -1,17 +1,19 @@
 """SQL engines for SQLite and PostgreSQL, and the two kinds of session."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 import orjson
 from sqlalchemy import event
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from studio.settings import DatabaseSettings
 
 SQLITE_BUSY_MS = 15_000
 """How long a writer waits for another process's transaction."""
+TURN_SECONDS = 30.0
+"""How long a writer waits for those of its own process: a write inside another one fails then, rather than never."""
 
 
 class ReadSession(AsyncSession):
@@ -34,7 +36,7 @@ class Database:
         self.url = url
         self.engine = _create_engine(url)
         self._writer = self.engine.execution_options(studio_write=True)
-        self._turn = asyncio.Lock() if url.startswith("sqlite") else contextlib.nullcontext()
+        self._turn = asyncio.Lock() if url.startswith("sqlite") else None
 
     def read(self) -> ReadSession:
         return ReadSession(self.engine, expire_on_commit=False)
@@ -53,18 +55,32 @@ class Database:
 class Transaction:
     """`async with database.write() as session`: commit at the end, roll back on an exception."""
 
-    def __init__(self, session: WriteSession, turn: contextlib.AbstractAsyncContextManager[object]) -> None:
+    def __init__(self, session: WriteSession, turn: asyncio.Lock | None) -> None:
         self._session = session
         self._turn = turn
 
     async def __aenter__(self) -> WriteSession:
-        await self._turn.__aenter__()
+        """Raises SQLAlchemy's `TimeoutError` when others write for too long."""
+        await self._take_turn()
         try:
             await self._session.begin()
         except BaseException:
-            await self._turn.__aexit__(None, None, None)
+            self._end_turn()
             raise
         return self._session
+
+    async def _take_turn(self) -> None:
+        if self._turn is None:
+            return
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise PoolTimeout(f"no turn to write to SQLite within {TURN_SECONDS} s") from None
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.release()
 
     async def __aexit__(self, error_type: type[BaseException] | None, *_rest: object) -> None:
         try:
@@ -74,7 +90,7 @@ class Transaction:
             try:
                 await self._session.close()
             finally:
-                await self._turn.__aexit__(None, None, None)
+                self._end_turn()
 
 
 def open_database(settings: DatabaseSettings) -> Database:
