@@ -18,7 +18,7 @@ from studio.db.engine import Database
 from studio.store.blob_uses import runs_gone
 from studio.store.blobs import BlobStore
 from studio.store.event_stream import EventStream
-from studio.store.retention import count_old_runs, remove_empty_batches, remove_old_runs
+from studio.store.retention import remove_empty_batches, remove_old_runs
 
 BATCH = 100
 """Runs a transaction, which on SQLite keeps all others from writing, and in one question to Temporal."""
@@ -34,13 +34,6 @@ class Cleaner:
         self._stream = stream
         self._blobs = blobs
         self._client = client
-
-    async def count(self, before: datetime | None) -> CleanedUp:
-        """How many runs `clean` would remove."""
-        if before is None:
-            return CleanedUp()
-        async with self._database.read() as session:
-            return CleanedUp(runs=await count_old_runs(session, before), ended_before=before)
 
     async def clean(self, before: datetime | None, beat: Callable[[], None]) -> CleanedUp:
         """Remove runs that ended before the moment (None: no run), and blobs that nobody uses.

@@ -15,11 +15,6 @@ class RunGone(StudioError):
     """The run is not in the database, or has ended there: nothing may be done for it."""
 
 
-def run_id_of(workflow_id: str) -> str:
-    """A run's workflow has the run's id; its children have `RUN_ID/PATH`."""
-    return workflow_id.partition("/")[0]
-
-
 class RunContexts:
     """What labels a run's work. Read once for each execution, in which it never changes: calls need not carry it."""
 

@@ -7,7 +7,7 @@ import structlog
 from temporalio import activity
 
 from activities.failures import as_application_error
-from activities.run_contexts import RunContexts, RunGone, run_id_of
+from activities.run_contexts import RunContexts, RunGone
 from studio.contracts.activities import FailureDetails, PublishEventsRequest, StepContext
 from studio.contracts.base import utc_now
 from studio.contracts.events import NewEvent
@@ -15,6 +15,7 @@ from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunContext
 from studio.db.engine import Database
 from studio.store.approvals import write_view
+from studio.store.blob_uses import owner_of
 from studio.store.event_stream import EventStream
 from studio.store.runs import is_open, mark_running
 
@@ -90,7 +91,7 @@ class RunEvents:
         """
         info = activity.info()
         workflow_id = info.workflow_id or ""
-        run = await self._contexts.get(run_id_of(workflow_id), info.workflow_run_id or "")
+        run = await self._contexts.get(owner_of(workflow_id), info.workflow_run_id or "")
         first = next((event for event in events if event.type in {"run.started", "run.retried"}), None)
         if first is not None:
             # A child workflow may be the first to get here, and its execution is not the run's.

@@ -25,7 +25,6 @@ class Uses:
     steps: frozenset[str] = frozenset()
     """By their ids."""
     prev: bool = False
-    run_input: bool = False
     default_input: bool = False
 
 
@@ -33,7 +32,7 @@ def uses_of(values: Iterable[Json], *, default_input: bool = False) -> Uses:
     found = [expression for value in values for expression in expressions_in(value)]
     roots = {root for expression in found for root in expression.roots}
     steps = frozenset(step for expression in found for step in expression.steps)
-    return Uses(steps, "prev" in roots, "input" in roots, default_input)
+    return Uses(steps, "prev" in roots, default_input)
 
 
 def step_uses(node: PlanNode) -> Uses:

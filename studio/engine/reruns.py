@@ -53,14 +53,13 @@ def plan_rerun(
     from_step: str | None = None,
     inputs: Mapping[str, Json] | None = None,
     overrides: Mapping[str, Json] | None = None,
-    changed_input: bool = False,
     replay: bool = False,
 ) -> Rerun:
     """`steps` are as they were recorded when the run ended with `status`. `from_step` and the keys of `inputs` and
     `overrides` name a step by its path or id: an id means all its rounds and items, `answer[7]` that item.
 
-    `changed_input` says that the run gets another input, `replay` that it is a run of its own: attempts and usage of
-    what runs again count anew then. Raises `UnknownStep`.
+    `replay` says that it is a run of its own: attempts and usage of what runs again count anew then. Raises
+    `UnknownStep`.
     """
     recorded = Recorded(plan, steps)
     fixed = overridden(recorded, overrides or {})
@@ -69,7 +68,7 @@ def plan_rerun(
         recorded = Recorded(plan, list((held | fixed).values()))
     begins = [] if from_step is None else named(recorded, from_step)
     repaired, inside = inputs_named(recorded, inputs or {})
-    spread = Spread(recorded, fixed, changed_input=changed_input)
+    spread = Spread(recorded, fixed)
     mishaps = Mishaps(recorded, status)
     for path in repaired:
         spread.start(path, "its input is given")

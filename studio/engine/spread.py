@@ -23,7 +23,7 @@ Effect = Callable[[str], None]
 
 
 class Spread:
-    def __init__(self, recorded: Recorded, fixed: Iterable[str], *, changed_input: bool) -> None:
+    def __init__(self, recorded: Recorded, fixed: Iterable[str]) -> None:
         """`fixed` never run again."""
         self.again: dict[str, str] = {}
         """By path, why; of a block, all inside it runs again."""
@@ -43,7 +43,6 @@ class Spread:
         self._work: deque[str] = deque()
         self._companions: dict[str, list[str]] = {}
         """By block, what it did without, and what runs again if its own work may go otherwise."""
-        self._changed_input = changed_input
         self._note_all()
 
     def start(self, path: str, why: str, *, goes_on: bool = False) -> None:
@@ -152,8 +151,6 @@ class Spread:
             for used in self._recorded.located(step, path):
                 if used != path and not is_inside(used, path) and not is_inside(path, used):
                     self._effects.setdefault(used, []).append(effect)
-        if uses.run_input and self._changed_input:
-            effect(ROOT)
         if uses.prev:
             self._note_previous(path, effect, default_input=False)
         if uses.default_input:
@@ -180,8 +177,6 @@ class Spread:
                 self._note(around, given, effect)
                 return
             at = around
-        if default_input and self._changed_input:
-            effect(ROOT)
 
     def _is_led_to(self, graph: str, path: str) -> bool:
         """Whether edges led to a node's visit: what they bring is known by who reaches it."""
@@ -200,8 +195,6 @@ class Spread:
                 self._effects.setdefault(used, []).append(effect)
         if uses.prev:
             self._note_previous(graph, partial(self._depends, graph), default_input=False)
-        if uses.run_input and self._changed_input:
-            self.start(graph, "the conditions of its edges use the input, which is another one")
 
     def _leads(self, graph: str, target: str, since: str) -> None:
         for path, why in self._after.reached(graph, target, since, own=True):

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import get_args
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from studio.contracts.runs import FINAL_STATUSES, RunStatus
 from studio.db.engine import WriteSession
@@ -17,11 +16,6 @@ OPEN_STATUSES = sorted(set(get_args(RunStatus)) - FINAL_STATUSES)
 def _is_old(before: datetime) -> ColumnElement[bool]:
     # Said with `in`, SQLite would look all ended runs up by their status, for each batch.
     return and_(RunRow.ended_at < before, RunRow.status.not_in(OPEN_STATUSES))
-
-
-async def count_old_runs(session: AsyncSession, before: datetime) -> int:
-    """Runs that ended before this moment; one that is open, or that was retried since, is none of them."""
-    return await session.scalar(select(func.count()).select_from(RunRow).where(_is_old(before))) or 0
 
 
 async def remove_old_runs(session: WriteSession, before: datetime, limit: int) -> Sequence[str]:

@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from activities.run_contexts import RunContexts, RunGone, run_id_of
+from activities.run_contexts import RunContexts, RunGone
 from studio.contracts.base import utc_now
 from studio.contracts.runs import RunContext
 from studio.db.engine import Database
 from studio.db.migrate import migrate_database
 from studio.db.tables import RunRow
+from studio.store.blob_uses import owner_of
 from studio.store.runs import delete_queued_run, insert_run
 from tests.support.databases import sqlite_database
 
@@ -90,4 +91,4 @@ class TestGet:
 class TestRunIdOf:
     @pytest.mark.parametrize("workflow_id", ["run_1", "run_1/research", "run_1/research/answer[2]"])
     def test_children_belong_to_their_run(self, workflow_id: str) -> None:
-        assert run_id_of(workflow_id) == "run_1"
+        assert owner_of(workflow_id) == "run_1"

@@ -94,7 +94,6 @@ class TestOldRuns:
         await add_the_rest(engine, old)
         await change(engine, old)
         before = ended_before(90)
-        assert (await cleaner.count(before)).runs == 1
         found = await cleaner.clean(before, lambda: None)
         # The run's and its child's, as Temporal took the requests; it removes them half a minute later.
         assert (found.runs, found.executions) == (1, 2)

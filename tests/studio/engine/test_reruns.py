@@ -369,12 +369,6 @@ class TestReplay:
         looped.again(overrides={"l#0/x": "given"})
         assert (looped.called, looped.ended.end.output) == (["a"], "given")
 
-    def test_another_input_reaches_those_that_use_it(self) -> None:
-        life = Life(ask("a"), ask("b", input=1), ask("c", input="${{ input }}"), given=1)
-        life.run()
-        rerun = plan_rerun(life.plan, life.recorded, status="succeeded", changed_input=True, replay=True)
-        assert list(rerun.again) == ["a", "c"]
-
 
 class TestPeople:
     def test_what_was_decided_and_what_came_stays(self) -> None:
