@@ -48,6 +48,11 @@ class Watch:
             yield event
 
 
+async def so_far(api: RunningApi, run_id: str, **query: Any) -> JsonObject:
+    """The page of events that there are."""
+    return (await api.request("GET", f"/runs/{run_id}/events", headers={"Accept": "application/json"}, **query)).ok()
+
+
 async def watch(
     api: RunningApi, run_id: str, after: str | None = None, http: aiohttp.ClientSession | None = None
 ) -> Watch:

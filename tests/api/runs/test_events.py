@@ -1,25 +1,22 @@
 import asyncio
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import update
 
 from api.runs.story import read_seq
 from cli.stack import parts
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.events import NewEvent, RunEvent
-from studio.contracts.runs import RunProgress, StepRun
-from studio.db.tables import RunRow
 from tests.api.conftest import Live, open_live
 from tests.support.databases import sqlite_database
 from tests.support.ports import free_port
 from tests.support.scripted_upstream import Reply
 from tests.support.servers import running
-from tests.support.watching import Socket, Watch, narrow_socket, open_socket, types, watch
+from tests.support.watching import Socket, Watch, narrow_socket, open_socket, so_far, types, watch
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -27,11 +24,6 @@ BLOCK: JsonObject = {
     "id": "block",
     "sequential": {"steps": [{"id": "one", "transform": 1}, {"id": "two", "transform": 2}]},
 }
-JSON = {"Accept": "application/json"}
-
-
-async def so_far(live: Live, run_id: str, **query: Any) -> JsonObject:
-    return (await live.api.request("GET", f"/runs/{run_id}/events", headers=JSON, **query)).ok()
 
 
 STORY = [
@@ -73,7 +65,7 @@ class TestStream:
         assert {event["run_id"] for event in events} == {run_id}
         first = f"id: {events[0]['seq']}\nevent: run.started\ndata: ".encode()
         assert first in stream.raw
-        assert (await so_far(live, run_id))["items"] == events
+        assert (await so_far(live.api, run_id))["items"] == events
 
     async def test_resumes_with_nothing_lost_and_nothing_twice(self, live: Live) -> None:
         await live.workflow(ASK, BLOCK)
@@ -97,7 +89,7 @@ class TestStream:
                     break
                 events.append(event)
             stream.answer.close()
-        assert (await so_far(live, run_id))["items"] == events
+        assert (await so_far(live.api, run_id))["items"] == events
 
     async def test_many_watch_through_one_reader(self, live: Live) -> None:
         await live.workflow(ASK)
@@ -207,57 +199,16 @@ class TestStream:
         again.answer.close()
 
 
-class TestRetried:
-    """The run's row and stream as a retry leaves them, step by step."""
-
-    async def test_goes_on_after_the_first_end(self, idle: Live) -> None:
-        run_id = await _failed_run(idle)
-        first = await watch(idle.api, run_id)
-        seen = await first.rest()
-        assert [event["type"] for event in seen] == [*FIRST_TRY, "run.failed"]
-
-        await _set_row(idle, run_id, status="queued", retry_count=1, error=None, ended_at=None)
-        retried = NewEvent(ts=utc_now(), type="run.retried", attempt=2, data={"status": "running", "retry_count": 1})
-        await idle.engine.stream.publish(run_id, [retried])
-        late, resumed = await watch(idle.api, run_id), await watch(idle.api, run_id, seen[-1]["seq"])
-        socket = await open_socket(idle.api, run_id)
-        await resumed.until("run.retried")
-        await idle.engine.stream.publish(run_id, [_event("step.started", "ask", 2), _event("token", "ask", 2)])
-        await resumed.until("token")
-        await _end_second_try(idle, run_id)
-        whole = await late.rest()
-        assert [event["type"] for event in whole] == [*FIRST_TRY, "run.failed", "run.retried", *SECOND_TRY]
-        assert await socket.rest() == whole
-        assert await resumed.rest() == whole[-2:]
-        assert await (await watch(idle.api, run_id)).rest() == whole
-        assert whole == (await so_far(idle, run_id))["items"]
-
-    async def test_goes_on_after_a_story_that_the_row_told(self, idle: Live) -> None:
-        """Whose numbers are guesses, and later than the moments in which things happened."""
-        run_id = await _failed_run(idle)
-        async with Redis.from_url(idle.api.settings.redis_url) as redis:
-            await redis.delete(f"studio:run:{{{run_id}}}:events", f"studio:run:{{{run_id}}}:published")
-        told = await (await watch(idle.api, run_id)).rest()
-        assert [event["type"] for event in told] == ["run.started", "step.started", "step.failed", "run.failed"]
-
-        await _set_row(idle, run_id, status="queued", retry_count=1, error=None, ended_at=None)
-        await idle.engine.stream.publish(run_id, [_event("run.retried", None, 2), _event("step.started", "ask", 2)])
-        await idle.engine.stream.publish(run_id, [_event("token", "ask", 2)])
-        await _end_second_try(idle, run_id)
-        rest = await (await watch(idle.api, run_id, told[-1]["seq"])).rest()
-        assert [event["type"] for event in rest] == ["run.retried", *SECOND_TRY]
-
-
 class TestSoFar:
     async def test_pages(self, live: Live) -> None:
         await live.workflow(ASK, BLOCK)
         run_id = await live.start()
         await live.api.finished(run_id)
-        whole = (await so_far(live, run_id))["items"]
+        whole = (await so_far(live.api, run_id))["items"]
         paged: list[JsonObject] = []
         query: dict[str, Any] = {"limit": 4}
         while True:
-            page = await so_far(live, run_id, **query)
+            page = await so_far(live.api, run_id, **query)
             paged += page["items"]
             if page["next_cursor"] is None:
                 break
@@ -269,7 +220,7 @@ class TestSoFar:
         live.upstream.default = Reply(text="a b", hold_after=1)
         run_id = await live.start()
         await (await watch(live.api, run_id)).until("token")
-        assert types((await so_far(live, run_id))["items"])[-1] == ("token", "ask")
+        assert types((await so_far(live.api, run_id))["items"])[-1] == ("token", "ask")
         live.upstream.release()
         await live.api.finished(run_id)
 
@@ -290,13 +241,13 @@ class TestLostStream:
         await live.workflow(ASK, BLOCK)
         run_id = await live.start()
         await live.api.finished(run_id)
-        kept = (await so_far(live, run_id))["items"]
+        kept = (await so_far(live.api, run_id))["items"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             await redis.delete(f"studio:run:{{{run_id}}}:events")
         told = await (await watch(live.api, run_id)).rest()
         assert types(told) == STORY
         assert told[-1]["data"] == kept[-1]["data"]
-        assert told == (await so_far(live, run_id))["items"]
+        assert told == (await so_far(live.api, run_id))["items"]
         assert (await live.api.get(f"/runs/{run_id}/events", after=told[-1]["seq"])).status == 204
         for position, event in enumerate(kept):
             rest = types(await (await watch(live.api, run_id, event["seq"])).rest())
@@ -308,7 +259,7 @@ class TestLostStream:
         await live.workflow(ASK, BLOCK)
         run_id = await live.start()
         await live.api.finished(run_id)
-        kept = (await so_far(live, run_id))["items"]
+        kept = (await so_far(live.api, run_id))["items"]
         lost = [event["seq"] for event in kept if event["step_id"] == "block/one" or event["type"] == "run.succeeded"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             assert await redis.xdel(f"studio:run:{{{run_id}}}:events", *lost) == 3
@@ -320,10 +271,10 @@ class TestLostStream:
         await live.workflow(ECHO, {"id": "bad", "transform": "${{ input.x }}"}, {"id": "never", "transform": 1})
         run_id = await live.start(input={})
         await live.api.finished(run_id)
-        kept = (await so_far(live, run_id))["items"]
+        kept = (await so_far(live.api, run_id))["items"]
         async with Redis.from_url(live.api.settings.redis_url) as redis:
             await redis.delete(f"studio:run:{{{run_id}}}:events")
-        told = (await so_far(live, run_id))["items"]
+        told = (await so_far(live.api, run_id))["items"]
         assert types(told) == types(kept)
         assert told[-1]["data"] == kept[-1]["data"]
 
@@ -395,42 +346,6 @@ class TestRedisAway:
             assert [event for event in types(seen + rest) if event[0] not in {"token", "usage"}] == STORY
             told = await (await watch(live.api, run_id)).rest()
             assert types(told) == STORY
-
-
-FIRST_TRY = ["run.started", "step.started", "token", "step.failed"]
-SECOND_TRY = ["step.started", "token", "step.succeeded", "run.succeeded"]
-
-
-def _event(kind: str, path: str | None, attempt: int) -> NewEvent:
-    data: JsonObject = {"text": f"of attempt {attempt}", "index": 0} if kind == "token" else {"kind": "agent"}
-    fields = {"ts": utc_now(), "type": kind, "step_id": path, "attempt": attempt, "data": data}
-    return NewEvent.model_validate(fields)
-
-
-async def _set_row(idle: Live, run_id: str, **values: Any) -> None:
-    async with idle.engine.database.write() as session:
-        await session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
-
-
-async def _failed_run(idle: Live) -> str:
-    await idle.workflow(ASK)
-    run_id = await idle.start()
-    told = [_event(kind, None if kind.startswith("run.") else "ask", 1) for kind in (*FIRST_TRY[1:], "run.failed")]
-    await idle.engine.stream.publish(run_id, told)
-    await _set_row(idle, run_id, **_ended("failed", attempt=1))
-    return run_id
-
-
-async def _end_second_try(idle: Live, run_id: str) -> None:
-    await _set_row(idle, run_id, **_ended("succeeded", attempt=2))
-    await idle.engine.stream.publish(run_id, [_event("step.succeeded", "ask", 2), _event("run.succeeded", None, 2)])
-
-
-def _ended(status: Literal["failed", "succeeded"], attempt: int) -> dict[str, Any]:
-    now = utc_now()
-    step = StepRun(id="ask", kind="agent", status=status, attempt=attempt, started_at=now, ended_at=now)
-    progress = RunProgress(status=status, steps=[step]).model_dump(mode="json")
-    return {"status": status, "started_at": now, "ended_at": now, "progress": progress}
 
 
 async def _redis_clients(live: Live) -> list[dict[str, str]]:
