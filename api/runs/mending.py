@@ -48,8 +48,9 @@ class Mender:
                 written = await record_end(session, row.id, end, retry=row.retry_count, steps_known=known)
             else:
                 written = await put_back_run(session, row.id, end, retry=row.retry_count)
-            if written and row.status == "queued" and row.retry_count == 0:
-                # The key's run never did anything: repeating the request may start another.
+            if written and execution is None and row.status == "queued" and row.retry_count == 0:
+                # The key's run never did anything: repeating the request may start another. Of one that Temporal knows
+                # the row that was read may be old: a worker has written the end meanwhile.
                 await session.execute(delete(IdempotencyRow).where(IdempotencyRow.run_id == row.id))
         if written:
             _log.warning("runs.mended", run_id=row.id, status=end.status)

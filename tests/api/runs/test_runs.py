@@ -119,6 +119,13 @@ class TestIdempotency:
         assert first["id"] in (await self.start(live, "k", {"input": 3})).problem(409, "conflict")["detail"]
         assert (await self.start(live, "other", {"input": {"a": 1, "b": 2}})).ok(202)["id"] != first["id"]
 
+    async def test_a_run_that_temporal_ended_before_its_row_knew_is_not_started_anew(self, idle: Live) -> None:
+        await idle.workflow(ECHO)
+        run_id = (await self.start(idle, "k", {"input": 1})).ok(202)["id"]
+        await idle.engine.client.get_workflow_handle(run_id).terminate()
+        assert (await idle.api.get(f"/runs/{run_id}")).ok()["status"] == "terminated"
+        assert (await self.start(idle, "k", {"input": 1})).ok(202)["id"] == run_id
+
     async def test_twenty_at_once_are_one_run_of_each(self, live: Live) -> None:
         """Of a workflow and of an agent, under the same key."""
         await live.workflow(ASK)
