@@ -1,5 +1,6 @@
 """Payloads as they travel to Temporal: compressed, encrypted, and kept apart when they are large."""
 
+import asyncio
 import base64
 import binascii
 import copy
@@ -37,7 +38,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from studio.compression import compress, decompress
+from studio.compression import LARGE_BYTES, compress, decompress
 from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
 from studio.errors import DependencyUnavailable, NotFound, SettingsError
@@ -88,13 +89,13 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
         return bound
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        encoded = [self._encode(payload) for payload in payloads]
+        encoded = [await _beside(self._encode, payload) for payload in payloads]
         for payload in encoded:
             count_payload(payload.ByteSize())
         return encoded
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [self._decode(payload) for payload in payloads]
+        return [await _beside(self._decode, payload) for payload in payloads]
 
     def _encode(self, payload: Payload) -> Payload:
         if PLAIN in payload.metadata:
@@ -124,6 +125,13 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
         except InvalidTag:
             raise ValueError("a payload was changed after it was encrypted") from None
         return Payload.FromString(decompress(plain))
+
+
+async def _beside(work: Callable[[Payload], Payload], payload: Payload) -> Payload:
+    """Large payloads are worked on in a thread, so that nothing else waits for them."""
+    if len(payload.data) < LARGE_BYTES:
+        return work(payload)
+    return await asyncio.to_thread(work, payload)
 
 
 def _parts(payload: Payload) -> tuple[bytes, bytes]:

@@ -6,6 +6,10 @@ better dictionary gets a byte of its own.
 
 import zlib
 
+from isal import isal_zlib
+
+LARGE_BYTES = 1024 * 1024
+"""From here on time counts for more than size: ISA-L's deflate is about ten times as fast as zlib's."""
 _AS_IT_IS, _ZLIB, _DEFLATE = b"\x00", b"\x01", b"\x02"
 _FIRST = (
     b'{"status":"succeeded","output":null,"error":{"type":"upstream_error","message":"","step_id":""}"cost_usd":"0.'
@@ -66,7 +70,10 @@ _SECOND = (
 
 def compress(body: bytes) -> bytes:
     """Raw deflate (RFC 1951): zlib's header and checksum would be ten bytes, and encryption checks already."""
-    compressor = zlib.compressobj(level=6, wbits=-zlib.MAX_WBITS, zdict=_SECOND)
+    if len(body) < LARGE_BYTES:
+        compressor = zlib.compressobj(level=6, wbits=-zlib.MAX_WBITS, zdict=_SECOND)
+    else:
+        compressor = isal_zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=_SECOND)
     packed = compressor.compress(body) + compressor.flush()
     return _DEFLATE + packed if len(packed) < len(body) else _AS_IT_IS + body
 

@@ -40,6 +40,8 @@ def cut_content(data: dict[str, Json]) -> dict[str, Json]:
     """The data with `input` and `output` cut at `CONTENT_LIMIT_BYTES`; a cut value is the beginning of its text."""
     for field in ("input", "output"):
         value = data.get(field)
+        if isinstance(value, str) and len(value) > CONTENT_LIMIT_BYTES:
+            value = value[: CONTENT_LIMIT_BYTES + 1]  # more would be cut anyway
         encoded = orjson.dumps(value)
         if len(encoded) > CONTENT_LIMIT_BYTES:
             text = value.encode() if isinstance(value, str) else encoded

@@ -1,12 +1,22 @@
 """Runs as the API shows them, and what travels into the workflow that carries one."""
 
 from decimal import Decimal
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    WrapSerializer,
+    model_serializer,
+    model_validator,
+)
 
 from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
 from studio.contracts.events import NewEvent
+from studio.contracts.folding import SAME_AS, fold_outputs, same_output, unfold_outputs
 from studio.contracts.spans import SpanId, TraceId
 from studio.contracts.waits import Limits
 
@@ -91,6 +101,9 @@ class StepRun(Wire):
     resolved_by: str | None = None
     """Who said how it ends, when it was parked."""
 
+
+RecordedSteps = Annotated[list[StepRun], BeforeValidator(unfold_outputs), WrapSerializer(fold_outputs)]
+"""A large output that was handed on from step to step is written once."""
 
 CALL_KINDS: frozenset[StepKind] = frozenset({"agent", "workflow"})
 """Steps that somebody else carries out, so that they can be under way."""
@@ -211,7 +224,7 @@ class ParentStep(Wire):
 class Resumption(Wire):
     """Where a run goes on: what an earlier execution of it, or the run that it replays, left."""
 
-    steps: list[StepRun] = []
+    steps: RecordedSteps = []
     """As they were recorded, in the order in which they were reached."""
     kept: list[str] = []
     """The paths whose recorded end counts, in the order in which they ended: they are not done again."""
@@ -249,7 +262,7 @@ class RunProgress(Wire):
 
     status: RunStatus = "running"
     """`running`, `waiting` or `paused`."""
-    steps: list[StepRun] = []
+    steps: RecordedSteps = []
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     limits: Limits | None = None
@@ -259,7 +272,7 @@ class RunProgress(Wire):
 
 
 class RunEnd(Wire):
-    """How a run ended."""
+    """How a run ended. Its output, when it is large, is mostly that of a step, and then written once."""
 
     status: RunStatus
     output: Json = None
@@ -267,6 +280,24 @@ class RunEnd(Wire):
     progress: RunProgress
     started_at: Timestamp
     ended_at: Timestamp
+
+    @model_serializer(mode="wrap")
+    def _fold(self, handler: SerializerFunctionWrapHandler) -> Any:
+        first = same_output(self.output, self.progress.steps)
+        if first is None:
+            return handler(self)
+        written: JsonObject = handler(self.model_copy(update={"output": None}))
+        return {**written, SAME_AS: first}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _unfold(cls, written: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        end = handler(written)
+        first = cast("JsonObject", written).get(SAME_AS) if isinstance(written, dict) else None
+        if first is None:
+            return end
+        output = next(step.output for step in end.progress.steps if step.id == first)
+        return end.model_copy(update={"output": output})
 
 
 class ChildStatus(Wire):
@@ -283,7 +314,7 @@ class ChildResult(Wire):
 
     output: Json = None
     error: RunError | None = None
-    steps: list[StepRun] = []
+    steps: RecordedSteps = []
     """By their paths in the child."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None

@@ -29,7 +29,7 @@ def go_on(turn: Turn, path: str) -> None:
     elif isinstance(turn.node(path).body, LoopBlock):
         _round_over(turn, path, output)
     else:
-        turn.succeed(path, output, checked=True)
+        turn.succeed(path, output)
 
 
 def child_over(turn: Turn, path: str, child: str, uncaught: RunError | None) -> None:
@@ -124,7 +124,7 @@ def _take_else(turn: Turn, path: str, block: ConditionalBlock) -> None:
     if block.otherwise is not None:
         _take(turn, path, f"{turn.state.frames[path].node}?else", "else")
     else:
-        turn.succeed(path, None, checked=True)
+        turn.succeed(path, None)
 
 
 def _take(turn: Turn, path: str, group: str, why: str, *, told: bool = True) -> None:
@@ -150,7 +150,7 @@ def begin_round(turn: Turn, path: str) -> None:
     try:
         if block.condition is not None and not turn.holds(path, block.condition, "while"):
             _no_more_rounds(turn, path)
-            turn.succeed(path, frame.scope["last"], checked=True)
+            turn.succeed(path, frame.scope["last"])
             return
     except UnusableError as unusable:
         _no_more_rounds(turn, path)
@@ -176,7 +176,7 @@ def _round_over(turn: Turn, path: str, output: Json) -> None:
     frame.scope = frame.scope | {"last": output}
     try:
         if block.until is not None and turn.holds(path, block.until, "until"):
-            turn.succeed(path, output, checked=True)
+            turn.succeed(path, output)
             return
     except UnusableError as unusable:
         turn.fail(path, unusable.error)

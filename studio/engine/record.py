@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from studio.contracts.base import Json
 from studio.contracts.events import EventType, NewEvent, cut_content
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
+from studio.engine.limits import MAX_RUN_BYTES, added_bytes
 from studio.engine.scope import local_names
 from studio.engine.state import (
     CancelTimer,
@@ -76,8 +77,10 @@ class TurnRecord:
         told = {key: value for key, value in data.items() if value is not None}
         self.publish("step.started", step.id, told, step.attempt)
 
-    def count(self, event: StepEnded) -> None:
-        """What the step's calls used, whatever becomes of it."""
+    def count(self, event: StepEnded) -> bool:
+        """What the step's calls used, whatever becomes of it. False when the steps inside hold more than a run may:
+        then they are left out.
+        """
         held = self.state.steps[event.path]
         attempt = held.attempt if isinstance(event, StepCancelled) else max(held.attempt, event.attempt)
         used: dict[str, Any] = {"attempt": attempt, "usage": held.usage.plus(event.usage)}
@@ -88,7 +91,18 @@ class TurnRecord:
             used["cached"] = True
         self.state.steps[event.path] = held.model_copy(update=used)
         self.state.usage = self.state.usage.plus(event.usage)
+        size = self.state.output_bytes + added_bytes((step.output for step in event.inner), self.state.steps)
+        if size > MAX_RUN_BYTES:
+            return False
+        self.state.output_bytes = size
         self.state.steps.update({step.id: step for step in event.inner})
+        return True
+
+    def has_room(self, output: Json, size: int) -> bool:
+        """Whether a step may end with an output of so many bytes."""
+        if self.state.output_bytes + size <= MAX_RUN_BYTES:
+            return True
+        return self.state.output_bytes + added_bytes([output], self.state.steps) <= MAX_RUN_BYTES
 
     def end_step(
         self,
@@ -106,6 +120,7 @@ class TurnRecord:
         changes |= {"handled": True} if handled else {}
         changes |= {"started_at": started, "ended_at": self._at, "duration_ms": duration_ms}
         closed = step.model_copy(update=changes)
+        self.state.output_bytes += added_bytes([output], self.state.steps)
         self.state.steps[path] = closed
         data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
         if error is not None:

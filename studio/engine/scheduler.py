@@ -21,6 +21,7 @@ from studio.contracts.steps import (
     WaitStep,
 )
 from studio.engine import chains, ending, fans, graphs, parking, pauses, teams, waits
+from studio.engine.limits import TOO_MUCH
 from studio.engine.patterns import Patterns
 from studio.engine.plan import ROOT, Plan
 from studio.engine.scope import UnusableError
@@ -116,8 +117,10 @@ def _start(turn: Turn) -> None:
 
 def _call_over(turn: Turn, event: StepEnded) -> None:
     frame = turn.frame(event.path)
-    turn.record.count(event)
+    fits = turn.record.count(event)
     match event:
+        case StepSucceeded() if not fits:
+            turn.fail(event.path, RunError(type="payload_too_large", message=TOO_MUCH))
         case StepSucceeded():
             turn.succeed(event.path, event.output)
         case StepFailed():

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, WrapSerializer
 
 from studio.contracts.agents import RetryPolicy
 from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
+from studio.contracts.folding import fold_outputs, unfold_outputs
 from studio.contracts.interaction import Decision, Resolution
-from studio.contracts.runs import RunError, RunStatus, RunUsage, StepRun
+from studio.contracts.runs import RecordedSteps, RunError, RunStatus, RunUsage, StepRun
 from studio.contracts.steps import AgentUse
 from studio.contracts.waits import Limits
 from studio.engine.remembered import Remembered
@@ -168,13 +171,15 @@ class RunState(Wire):
     run: RunFacts
     input: Json = None
     ended: bool = False
-    steps: dict[str, StepRun] = {}
+    steps: Annotated[dict[str, StepRun], BeforeValidator(unfold_outputs), WrapSerializer(fold_outputs)] = {}
     frames: dict[str, Frame] = {}
     rounds: dict[str, int] = {}
     visits: dict[str, int] = {}
     """Of each node of a graph, by its first visit's path."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
+    output_bytes: int = 0
+    """Of all outputs so far, those inside child workflows included: what `MAX_RUN_BYTES` limits."""
     calls: int = 0
     """Steps that were started, blocks not counted: what `max_steps` limits."""
     limits: Limits | None = None
@@ -345,7 +350,7 @@ class RunChild(Wire):
     input: Json = None
     attempts_before: int = 0
     """Of the steps inside, in earlier attempts."""
-    steps: list[StepRun] = []
+    steps: RecordedSteps = []
     """What an earlier execution of the child left, by paths in the child; empty when it begins at its beginning."""
     inputs: dict[str, Json] = {}
     """By step id or path in the child, what a step gets instead of what its definition says."""

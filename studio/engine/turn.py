@@ -15,7 +15,7 @@ from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, 
 from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep, WorkflowStep
 from studio.engine import recalls
 from studio.engine.asking import agent_call, child_call
-from studio.engine.limits import unfit
+from studio.engine.limits import TOO_MUCH, measure
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, seen
@@ -222,7 +222,7 @@ class Turn:
                 case WorkflowStep():
                     self.record.commands.append(child_call(self, path, node.step, given))
                 case TransformStep():
-                    self.succeed(path, self.evaluate(path, node.step.transform), checked=True)
+                    self.succeed(path, self.evaluate(path, node.step.transform))
                 case _:
                     self.patterns.begin(self, path, given)
         except UnusableError as unusable:
@@ -230,9 +230,11 @@ class Turn:
 
     # Ends
 
-    def succeed(self, path: str, output: Json, *, checked: bool = False) -> None:
-        """With the step's own output; `checked` when it is known to be fit to be carried."""
-        problem = None if checked else unfit(output)
+    def succeed(self, path: str, output: Json) -> None:
+        """With the step's own output."""
+        size, problem = measure(output)
+        if problem is None and path != ROOT and not self.record.has_room(output, size):
+            problem = TOO_MUCH
         if problem is not None:
             self.fail(path, RunError(type="payload_too_large", message=problem))
             return
