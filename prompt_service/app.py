@@ -10,6 +10,7 @@ from prompt_service.prompts import endpoints as prompts
 from prompt_service.resources import Resources, open_resources
 from prompt_service.settings import PromptSettings
 from prompt_service.traces import endpoints as traces
+from studio.contracts.spans import SPANS_BODY_BYTES
 from studio.web.app import create_base_app
 from studio.web.health import Check
 
@@ -30,6 +31,7 @@ def create_app(settings: PromptSettings) -> FastAPI:
         settings=settings,
         lifespan=lifespan,
         checks=_checks,
+        larger_bodies={"/api/v1/traces": SPANS_BODY_BYTES},
     )
     app.router.routes.insert(0, prompts.HotRoute())
     app.include_router(prompts.router)

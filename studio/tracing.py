@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import random
 import time
@@ -15,7 +16,7 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
-from studio.contracts.spans import IngestResult, Span
+from studio.contracts.spans import MAX_PAYLOAD_BYTES, IngestResult, Span
 
 BUFFERED_SPANS = 100_000
 """Ten minutes of an outage at 150 spans a second, if they take 2 KB each."""
@@ -31,6 +32,17 @@ CONTENT_FIELDS = {"input", "output"}
 DROPPED = Counter("studio_spans_dropped_total", "Spans that could not be delivered.", ["reason"])
 SENT = Counter("studio_spans_sent_total", "Spans that the trace store accepted.")
 _log = structlog.get_logger(__name__)
+
+
+def _cut(span: bytes) -> bytes:
+    """The span without what its input and output hold past the limit."""
+    document: JsonObject = orjson.loads(span)
+    for name in CONTENT_FIELDS & document.keys():
+        whole = orjson.dumps(document[name])
+        if len(whole) > MAX_PAYLOAD_BYTES:
+            document[name] = whole[:MAX_PAYLOAD_BYTES].decode(errors="ignore")
+            document[f"{name}_cut"] = {"length": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+    return orjson.dumps(document)
 
 
 class SpanSender:
@@ -83,6 +95,8 @@ class SpanSender:
         self._put(orjson.dumps(document))
 
     def _put(self, body: bytes) -> None:
+        if len(body) > MAX_PAYLOAD_BYTES:
+            body = _cut(body)
         self._buffer.append(body)
         self._bytes += len(body)
         self._make_room()

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from studio.contracts.base import Json
-from studio.contracts.spans import Span
+from studio.contracts.spans import CutPayload, Span
 
 PREVIEW_CHARACTERS = 200
 COST_STEP = Decimal("0.000000000001")
@@ -17,7 +17,8 @@ MAX_COST = Decimal(10) ** 20
 MAX_INTEGER = 2**53
 FIRST_YEAR, LAST_YEAR = 2000, 2200
 
-_PLAIN_FIELDS = tuple(name for name in Span.model_fields if name not in {"params", "input", "output", "cost_usd"})
+_NOT_PLAIN = {"params", "input", "input_cut", "output", "output_cut", "cost_usd"}
+_PLAIN_FIELDS = tuple(name for name in Span.model_fields if name not in _NOT_PLAIN)
 _INTEGER_FIELDS = tuple(
     name for name in Span.model_fields if name.endswith("_tokens") or name in {"workflow_version", "prompt_version"}
 )
@@ -58,7 +59,8 @@ def to_row(span: Span, payload_bytes: int) -> SpanRow:
     row = [*fields, params, cost, _preview(span.input), _preview(span.output)]
     if span.input is None and span.output is None:
         return SpanRow(row, None, 0)
-    given, made = _payload(span.input, payload_bytes), _payload(span.output, payload_bytes)
+    given = _payload(span.input, span.input_cut, payload_bytes)
+    made = _payload(span.output, span.output_cut, payload_bytes)
     payload = [span.trace_id, span.span_id, span.started_at, *given, *made]
     return SpanRow(row, payload, len(given[0] or "") + len(made[0] or ""))
 
@@ -71,10 +73,12 @@ def _preview(value: Json) -> str | None:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()[:PREVIEW_CHARACTERS]
 
 
-def _payload(value: Json, limit: int) -> tuple[str | None, int | None, str | None]:
+def _payload(value: Json, cut: CutPayload | None, limit: int) -> tuple[str | None, int | None, str | None]:
     """The JSON, or its beginning with the whole one's length and SHA-256."""
     if value is None:
         return None, None, None
+    if cut is not None and isinstance(value, str):
+        return value.encode()[:limit].decode(errors="ignore"), cut.length, cut.sha256
     whole = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     if len(whole) <= limit:
         return whole.decode(), None, None

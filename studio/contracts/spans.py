@@ -18,6 +18,20 @@ CostSource = Literal["provider", "computed", "estimated", "unpriced"]
 Tokens = Annotated[int, Field(ge=0)]
 
 
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+"""Of the JSON of an input or output: past it its sender cuts it."""
+SPANS_BODY_BYTES = 34 * 1024 * 1024
+"""Of a request that sends spans: one span with an input and an output of that size, each as JSON inside JSON."""
+
+
+class CutPayload(Wire):
+    """A payload past the limit: the value holds the beginning of its JSON as text."""
+
+    length: Annotated[int, Field(ge=0)]
+    """Bytes of the whole JSON."""
+    sha256: str
+
+
 class Span(Contract):
     """One finished piece of work.
 
@@ -44,7 +58,10 @@ class Span(Contract):
     upstream: str | None = None
     params: JsonObject | None = None
     input: Json = None
+    input_cut: CutPayload | None = None
+    """Of an input that its sender cut."""
     output: Json = None
+    output_cut: CutPayload | None = None
     status: SpanStatus = "ok"
     error_type: str | None = None
     error_message: str | None = None

@@ -53,20 +53,10 @@ class TraceSummary(Wire):
     totals: TraceTotals
 
 
-class CutPayload(Wire):
-    """A payload past the limit: the value holds the beginning of its JSON as text."""
-
-    length: int
-    """Bytes of the whole JSON."""
-    sha256: str
-
-
 class TraceSpan(Span, Wire):
     """A span with its children, in the order in which they started."""
 
     duration_ms: float
-    input_cut: CutPayload | None = None
-    output_cut: CutPayload | None = None
     children: list["TraceSpan"] = []
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -25,8 +26,12 @@ def create_base_app(
     settings: StudioSettings,
     lifespan: Lifespan,
     checks: Callable[[FastAPI], Mapping[str, Check]],
+    larger_bodies: Mapping[str, int] = MappingProxyType({}),
 ) -> FastAPI:
-    """A FastAPI app with problem+json, request ids, body limit, health and metrics; routers are added by the caller."""
+    """A FastAPI app with problem+json, request ids, body limit, health and metrics; routers are added by the caller.
+
+    `larger_bodies` has the limits, in bytes, of paths that take more than others.
+    """
     app = FastAPIOffline(  # its documentation page loads nothing from elsewhere
         title=title,
         description=description,
@@ -40,7 +45,7 @@ def create_base_app(
             "logs": False,
         },  # we have our own; asking costs each request 15 µs
     )
-    app.add_middleware(RequestMiddleware, service=service, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestMiddleware, service=service, max_body_bytes=settings.max_body_bytes, larger=larger_bodies)
     add_problem_handlers(app)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.include_router(health_router(service, lambda: checks(app)))

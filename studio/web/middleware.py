@@ -2,7 +2,9 @@
 
 import re
 import time
+from collections.abc import Mapping
 from secrets import token_hex
+from types import MappingProxyType
 
 import structlog
 from prometheus_client import Histogram
@@ -24,17 +26,22 @@ _log = structlog.get_logger(__name__)
 class RequestMiddleware:
     """Accepts or makes `X-Request-Id`, refuses bodies over the limit with 413, counts and logs each request."""
 
-    def __init__(self, app: ASGIApp, *, service: str, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, service: str, max_body_bytes: int, larger: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """`larger` has the limits of paths that take more, if the limit for all is not more still."""
         self._app = app
         self._service = service
         self._max_body_bytes = max_body_bytes
+        self._larger = larger
         self._histograms: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+        limit = max(self._max_body_bytes, self._larger.get(scope["path"], 0))
+        exchange = _Exchange(scope, receive, send, limit)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         started = time.perf_counter()

@@ -269,3 +269,15 @@ class TestCutPayload:
         assert whole.decode().startswith(found["input"])
         assert 2040 < len(found["input"].encode()) <= 2048
         assert (found["output"], found["output_cut"]) == ("short", None)
+
+    async def test_of_a_span_that_is_larger_than_what_is_kept_its_sender_cuts(self, prompts: Project):
+        whole = {"input": '"' * 12_000_000, "output": "x" * 25_000_000}
+        sent = Span.model_validate(span(prompts) | whole)
+        async with SpanSender(prompts.url) as sender:
+            sender.send(sent)
+        found = (await prompts.get(f"traces/{sent.trace_id}"))["spans"][0]
+        for name, value in whole.items():
+            written = orjson.dumps(value)
+            cut = {"length": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+            assert found[f"{name}_cut"] == cut
+            assert found[name] == written[: 8 * 1024 * 1024].decode()
