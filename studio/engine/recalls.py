@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from studio.contracts.base import Json
-from studio.contracts.runs import BLOCK_KINDS, Resumption, RunError, RunStatus, StepRun, block_of, is_inside
+from studio.contracts.runs import BLOCK_KINDS, Resumption, RunError, RunStatus, StepRun, StepStatus, block_of, is_inside
 from studio.contracts.steps import ParallelBlock
 from studio.engine.limits import added_bytes
 from studio.engine.remembered import Remembered
@@ -172,6 +172,9 @@ def _recall(turn: "Turn", path: str) -> None:
             turn.close(path, "succeeded", output=step.output)
         case "failed":
             turn.fail(path, step.error or RunError(type="internal_error", message="The step failed."))
+        case "skipped":
+            ends_as_then(turn, path, "skipped", None, None, handled=False)
+            turn.leave(path)
         case _:
             turn.close(path, "cancelled")
 
@@ -217,7 +220,13 @@ def stops(turn: "Turn", path: str) -> bool:
 
 
 def ends_as_then(
-    turn: "Turn", path: str, status: RunStatus, output: Json, error: RunError | None, *, handled: bool
+    turn: "Turn",
+    path: str,
+    status: RunStatus | StepStatus,
+    output: Json,
+    error: RunError | None,
+    *,
+    handled: bool,
 ) -> bool:
     """Whether the step ends as it is recorded: then there is nothing to write down, and nobody to be told."""
     held = turn.state.remembered

@@ -110,7 +110,10 @@ def _outcome(recorded: Recorded, spread: Spread, mishaps: Mishaps, *, replay: bo
 def _is_kept(path: str, recorded: Recorded, spread: Spread, mishaps: Mishaps) -> bool:
     if path in spread.again or path in spread.worked or path in mishaps.lost_blocks or recorded.is_of_the_end(path):
         return False
-    return recorded.runs[path].status in {"succeeded", "failed", "cancelled"}
+    step = recorded.runs[path]
+    if step.status == "skipped":  # by somebody, not by its `when`
+        return step.resolved_by is not None
+    return step.status in {"succeeded", "failed", "cancelled"}
 
 
 def _why_again(path: str, recorded: Recorded, spread: Spread) -> str | None:

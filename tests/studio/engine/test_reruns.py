@@ -7,13 +7,22 @@ import pytest
 
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import parse_workflow
-from studio.contracts.interaction import Decision
+from studio.contracts.interaction import Decision, Resolution
 from studio.contracts.runs import Resumption, StepRun
 from studio.engine.plan import compile_plan
 from studio.engine.recalls import has_more, resumed
 from studio.engine.reruns import plan_rerun
 from studio.engine.scheduler import advance
-from studio.engine.state import ApprovalDecided, EndRun, RunFacts, RunStarted, RunState, SignalReceived, Ticked
+from studio.engine.state import (
+    ApprovalDecided,
+    EndRun,
+    RunFacts,
+    RunStarted,
+    RunState,
+    SignalReceived,
+    StepResolved,
+    Ticked,
+)
 from studio.engine.step_names import UnknownStep
 from studio.engine.turn import TURN_COST
 from tests.support.lives import START, USED, Life, ask
@@ -387,6 +396,20 @@ class TestPeople:
         assert (life.steps["ok"].output["by"], life.steps["paid"].output) == ("ada", 1)
         assert life.ended.end.output == 2
         assert life.told("step.waiting") == []
+
+    def test_a_step_that_somebody_skipped_stays_skipped(self) -> None:
+        steps = (ask("a"), ask("b"), ask("c", input="${{ steps.b.output }}"))
+        life = Life(*steps, on_failure="pause")
+        skip, give_up = Resolution(action="skip", by="ada"), Resolution(action="fail", by="ada")
+        hears = [StepResolved(START + SECOND, "b", skip), StepResolved(START + 2 * SECOND, "c", give_up)]
+        life.run("b", "c", hears=hears)
+        life.again()
+        assert life.called == ["c"]
+        assert (life.steps["b"].status, life.steps["b"].resolved_by) == ("skipped", "ada")
+        assert life.ended.end.output == "c"
+        assert life.told("step.skipped") == []
+        life.again(inputs={"b": "repaired"})
+        assert life.called == ["b", "c"]
 
 
 class TestLargeRuns:
