@@ -40,14 +40,16 @@ def _cache_of(turn: "Turn", path: str, step: AgentStep) -> CacheUse | None:
 
 
 def child_call(turn: "Turn", path: str, step: WorkflowStep, given: Json) -> RunChild:
-    """A child that an earlier execution left unfinished goes on with what it had done."""
+    """A child that was left unfinished, by an earlier execution or until somebody resolved its failure, goes on with
+    what it had done.
+    """
     inner = [run for run in turn.state.steps.values() if is_inside(run.id, path)]
     before = max((run.attempt for run in inner), default=turn.state.attempts_before)
     call = RunChild(path=path, workflow=step.workflow, input=given, attempts_before=before)
-    held = turn.state.remembered
-    if held is None or all(run.status == "pending" for run in inner):
+    if all(run.status == "pending" for run in inner):
         return call
     left = own_steps(inner, path, [node.step.id for node in turn.plan.nodes.values() if node.owner == step.id])
-    inputs = {name[len(path) + 1 :]: value for name, value in held.inputs.items() if is_inside(name, path)}
+    repaired = turn.state.remembered.inputs if turn.state.remembered is not None else {}
+    inputs = {name[len(path) + 1 :]: value for name, value in repaired.items() if is_inside(name, path)}
     going_on = {"attempts_before": turn.state.attempts_before, "steps": left, "inputs": inputs}
     return call.model_copy(update=going_on)

@@ -1,5 +1,6 @@
 """Steps that wait for somebody after their failure, on the core alone."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ from studio.engine.state import (
     TimerFired,
 )
 from tests.studio.engine.test_scheduler import Run, ask
+from tests.support import lives
 
+SECOND = timedelta(seconds=1)
 NO = RunError(type="upstream_error", message="no")
 
 
@@ -118,6 +121,17 @@ class TestParking:
         assert [one.path for one in run.seen if isinstance(one, RunChild)] == ["c", "c"]
         done(run, "c", 1)
         assert run.ends[0].output == 1
+
+    def test_a_child_workflow_that_is_tried_again_goes_on_where_it_failed(self) -> None:
+        inner: JsonObject = {"pattern": "sequential", "steps": [lives.ask("a"), lives.ask("b")]}
+        life = lives.Life({"id": "c", "workflow": "inner"}, workflows={"inner": inner}, on_failure="pause")
+        again, give_up = Resolution(action="retry", by="ann"), Resolution(action="fail", by="ann")
+        life.run(
+            "c/b",
+            hears=[StepResolved(lives.START + number * SECOND, "c", one) for number, one in [(1, again), (2, give_up)]],
+        )
+        assert life.called == ["c/a", "c/b", "c/b"]
+        assert [life.steps[path].attempt for path in ("c/a", "c/b")] == [1, 2]
 
     def test_cancel_ends_it(self) -> None:
         run = Run(parking(ask("a"), **{"finally": [ask("f")]}))
