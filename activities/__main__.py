@@ -12,6 +12,7 @@ from activities.readiness import wait_until_ready
 from activities.settings import WorkerSettings
 from activities.worker import open_worker
 from studio.errors import SettingsError
+from studio.heap import settle_heap
 from studio.leaving import leave
 from studio.settings import load_settings
 from studio.telemetry import configure_logging
@@ -35,6 +36,7 @@ async def run(settings: WorkerSettings) -> None:
     async with open_worker(settings) as worker:
         _log.info("worker.started", task_queue=settings.temporal_task_queue, build_id=settings.worker_build_id)
         await schedule_maintenance(worker.client, settings.temporal_task_queue)
+        settle_heap()
         async with worker:
             await stop.wait()
             _log.info("worker.stopping", drain_seconds=settings.worker_drain_seconds)

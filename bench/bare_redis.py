@@ -1,6 +1,5 @@
 """The floor of a rendered prompt: a FastAPI endpoint that does one Redis GET. `python -m bench.bare_redis PORT URL`."""
 
-import gc
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,6 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from starlette.responses import Response
+
+from studio.heap import settle_heap
 
 KEY = "bench:bare"
 VALUE = b'{"text":"' + b"x" * 2000 + b'"}'
@@ -38,7 +39,5 @@ def bare_app(redis_url: str) -> FastAPI:
 
 if __name__ == "__main__":
     app = bare_app(sys.argv[2])
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    settle_heap()
     uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)

@@ -17,6 +17,7 @@ from studio.contracts.activities import CompletionRequest, CompletionResult, Rec
 from studio.contracts.runs import RunUsage
 from studio.db.engine import open_database
 from studio.db.migrate import migrate_database
+from studio.heap import settle_heap
 from studio.temporal import connect_temporal
 
 FLOOR_QUEUE = "floor"
@@ -57,6 +58,7 @@ async def main(address: str, folder: Path) -> None:
     )
     worker = build_worker(await connect_temporal(ours, database, lazy=False), ours, [complete_chat, record_end])
     async with floor, worker:
+        settle_heap()
         print("ready", flush=True)
         await stop.wait()
     await database.close()

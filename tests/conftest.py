@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import parts
+from studio.heap import settle_heap
 from tests.support.object_store import CREDENTIALS, object_store
 from tests.support.ports import free_port
 from tests.support.postgres import postgres
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first: else one process is still at them when the others have nothing left."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled_heap() -> None:
+    """As in a worker: after a thousand tests a full collection lasts so long that a workflow seems to hang."""
+    settle_heap()
 
 
 @pytest.fixture(scope="session")

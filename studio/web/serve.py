@@ -1,12 +1,12 @@
 """Run one service in this process."""
 
 import contextlib
-import gc
 from typing import NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from studio.heap import settle_heap
 from studio.leaving import leave
 
 KEEP_ALIVE_SECONDS = 75
@@ -45,9 +45,7 @@ def serve(app: ASGIApp, host: str, port: int) -> NoReturn:
     What was imported is taken out of the garbage collector's sight: measured, this cuts the tail of the answer times
     to an eighth on the hot paths.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    settle_heap()
     server = uvicorn.Server(server_config(app, grace_seconds=5, host=host, port=port))
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once it has stopped
         server.run()

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from studio.contracts.base import Json
-from studio.contracts.runs import is_inside
+from studio.contracts.runs import block_of, is_inside
 from studio.contracts.steps import (
     AgentStep,
     Condition,
@@ -77,6 +77,7 @@ class Interpreter(ABC):
         outcome = self.early or self._judge(result, env)
         self.exempt = True
         if outcome.status != "succeeded":
+            self.tied |= self._ended_together()
             for path, step, seen in reversed(self.undo.copy()):
                 yield from self.wait(self.world.spawn(me, self.starter(step, f"{path}/{step.id}", seen)))
         if self.definition.finally_ is not None:
@@ -88,6 +89,13 @@ class Interpreter(ABC):
         outcome.ended, outcome.steps = self.world.now, self.steps
         outcome.calls, outcome.tied = self.calls, self.tied or self.world.tied
         return outcome
+
+    def _ended_together(self) -> bool:
+        """Whether steps of different blocks that are undone ended at the same moment: their order is not defined."""
+        places: dict[int, set[str]] = {}
+        for path, _, _ in self.undo:
+            places.setdefault(self.steps[path].ended or 0, set()).add(block_of(path))
+        return any(len(blocks) > 1 for blocks in places.values())
 
     def _judge(self, result: Result, env: Env) -> RunOutcome:
         if result.failure is not None:
