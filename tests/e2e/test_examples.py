@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from tests.support.stack import StudioCommand
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,6 +37,24 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioCommand]:
     yield command
     stopped = command.run("down", "--data", str(command.data))
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+class Examples:
+    """Each is run once, when first asked for."""
+
+    def __init__(self, studio: StudioCommand) -> None:
+        self.studio = studio
+        self._ran: dict[str, dict[str, Any]] = {}
+
+    def run(self, name: str) -> dict[str, Any]:
+        if name not in self._ran:
+            self._ran[name] = run_example(self.studio, name)
+        return self._ran[name]
+
+
+@pytest.fixture(scope="module")
+def examples(studio: StudioCommand) -> Examples:
+    return Examples(studio)
 
 
 def run_example(studio: StudioCommand, name: str) -> dict[str, Any]:
@@ -78,46 +98,46 @@ class TestExamples:
         assert {path.name for path in EXAMPLES.glob("*.yaml") if ".test." not in path.name} == INPUTS.keys()
 
     @pytest.mark.parametrize("name", INPUTS)
-    def test_the_index_shows_its_picture(self, tmp_path: Path, name: str) -> None:
-        picture = StudioCommand(tmp_path / "none").run("graph", str(EXAMPLES / name)).stdout
+    def test_the_index_shows_its_picture(self, name: str) -> None:
+        picture = CliRunner().invoke(app, ["graph", str(EXAMPLES / name)]).stdout
         assert f"[{name}]({name})\n\n```mermaid\n{picture}```\n" in (EXAMPLES / "README.md").read_text()
 
     @pytest.mark.parametrize("name", INPUTS)
-    def test_it_succeeds_on_the_local_model(self, studio: StudioCommand, name: str) -> None:
-        run = run_example(studio, name)
+    def test_it_succeeds_on_the_local_model(self, examples: Examples, name: str) -> None:
+        run = examples.run(name)
         assert run["status"] == "succeeded"
         assert run["usage"]["llm_calls"] >= 1
         assert run["cost_usd"] == "0"
         assert [step["id"] for step in run["steps"] if step["status"] != "succeeded" and not is_late_vote(step)] == []
         assert run["output"]
 
-    def test_a_route_takes_one_choice(self, studio: StudioCommand) -> None:
-        steps = [step["id"] for step in run_example(studio, "routing.yaml")["steps"]]
+    def test_a_route_takes_one_choice(self, examples: Examples) -> None:
+        steps = [step["id"] for step in examples.run("routing.yaml")["steps"]]
         assert steps[:2] == ["desk", "desk/router.choice"]
         assert steps[2:] in (["desk/billing"], ["desk/diagnose", "desk/advise"])
 
-    def test_three_votes_are_enough(self, studio: StudioCommand) -> None:
-        run = run_example(studio, "parallelisation.yaml")
+    def test_three_votes_are_enough(self, examples: Examples) -> None:
+        run = examples.run("parallelisation.yaml")
         given = [step for step in run["steps"] if "/vote[" in step["id"] and step["status"] == "succeeded"]
         assert len(given) >= 3
         assert sum(run["output"]["votes"].values()) == len(given)
         assert len(run["output"]["views"]) == 3
 
-    def test_the_manager_delegates_and_answers_after_the_reports(self, studio: StudioCommand) -> None:
-        steps = [step["id"] for step in run_example(studio, "orchestrator-workers.yaml")["steps"]]
+    def test_the_manager_delegates_and_answers_after_the_reports(self, examples: Examples) -> None:
+        steps = [step["id"] for step in examples.run("orchestrator-workers.yaml")["steps"]]
         assert steps[:2] == ["guide", "guide/manager.round-1"]
         assert "guide/worker.historian-1" in steps
         assert "guide/manager.round-2" in steps
 
-    def test_what_a_person_approved_is_sent_by_the_child_workflow(self, studio: StudioCommand) -> None:
-        run = run_example(studio, "approval.yaml")
+    def test_what_a_person_approved_is_sent_by_the_child_workflow(self, examples: Examples) -> None:
+        run = examples.run("approval.yaml")
         outputs = {step["id"]: step["output"] for step in run["steps"]}
         assert (run["output"]["decision"], run["output"]["by"]) == ("approve", getpass.getuser())
         assert outputs["decided/send/letter"]["text"] == outputs["draft"]
         assert run["output"]["result"] == outputs["decided/send/letter"]
 
-    def test_the_judge_is_heard_in_every_round(self, studio: StudioCommand) -> None:
-        run = run_example(studio, "evaluator-optimizer.yaml")
+    def test_the_judge_is_heard_in_every_round(self, examples: Examples) -> None:
+        run = examples.run("evaluator-optimizer.yaml")
         judged = [step["output"]["good"] for step in run["steps"] if step["id"].endswith("/judge")]
         assert 1 <= len(judged) <= 3
         assert judged[:-1] == [False] * (len(judged) - 1)
@@ -125,9 +145,9 @@ class TestExamples:
 
 
 class TestTheWholeStory:
-    async def test_a_run_leaves_its_trace_with_prompts_and_cost(self, studio: StudioCommand) -> None:
-        run = run_example(studio, "research-brief.yaml")
-        where = addresses(studio)
+    async def test_a_run_leaves_its_trace_with_prompts_and_cost(self, examples: Examples) -> None:
+        run = examples.run("research-brief.yaml")
+        where = addresses(examples.studio)
         async with aiohttp.ClientSession() as session:
             trace = await whole_trace(session, f"{where['prompts']}/api/v1/traces/{run['trace_id']}")
             async with session.get(f"{where['api']}/api/v1/runs/{run['id']}/events", headers=JSON) as answer:
