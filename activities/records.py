@@ -1,16 +1,22 @@
 """The end of a run: its row, its last events, its spans."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import orjson
 from temporalio import activity
 
 from activities.failures import as_application_error
 from studio.contracts.activities import FailureDetails, RecordEndRequest
+from studio.contracts.base import Json
+from studio.contracts.events import CONTENT_LIMIT_BYTES
+from studio.contracts.folding import LARGE_BYTES
 from studio.contracts.ids import derived_span_id
 from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus, block_of
-from studio.contracts.spans import Span, SpanStatus
+from studio.contracts.spans import Span, SpanStatus, cut_payload
 from studio.db.engine import Database
+from studio.engine.limits import measure
 from studio.store.event_stream import EventStream
 from studio.store.runs import get_run, mark_running, record_end
 from studio.tracing import SpanSender
@@ -37,12 +43,12 @@ class RecordActivities:
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
         began = end.started_at if row is None or row.started_at is None else row.started_at
-        for span in _spans(request, began):
-            self._spans.send(span)
+        await self._spans.send_large(_spans(request, began))
 
 
-def _spans(request: RecordEndRequest, began: datetime) -> list[Span]:
-    """The run's span and one for each step that ran, under the step that holds it.
+def _spans(request: RecordEndRequest, began: datetime) -> Iterator[Span]:
+    """The run's span and one for each step that ran, under the step that holds it. What a step only hands on is whole
+    in the span of the first one that has it.
 
     Ids are of the run and the path, so that a retry's spans take the place of those before: a step's span reaches from
     its first attempt to its last. `began` is when the run first did: what a replay kept has ended before, in the trace
@@ -76,7 +82,20 @@ def _spans(request: RecordEndRequest, began: datetime) -> list[Span]:
         for step in end.progress.steps
         if step.started_at is not None and (step.ended_at is None or step.ended_at >= began)
     ]
-    return [root, *(_step_span(step, request, shared) for step in ran)]
+    yield root
+    handed_on: dict[int, dict[str, Any]] = {}
+    for step in ran:
+        content = {"output": step.output}
+        if measure(step.output)[0] >= LARGE_BYTES:
+            content = handed_on.get(id(step.output), content)
+            if "output_cut" not in content:
+                handed_on[id(step.output)] = _beginning(step.output)
+        yield _step_span(step, request, shared | content)
+
+
+def _beginning(output: Json) -> dict[str, Any]:
+    text, cut = cut_payload(orjson.dumps(output), CONTENT_LIMIT_BYTES)
+    return {"output": text, "output_cut": cut}
 
 
 def _step_span(step: StepRun, request: RecordEndRequest, shared: dict[str, Any]) -> Span:
@@ -90,7 +109,6 @@ def _step_span(step: StepRun, request: RecordEndRequest, shared: dict[str, Any])
         kind="agent" if step.kind == "agent" else "step",
         step_id=step.id,
         agent=step.agent,
-        output=step.output,
         started_at=started,
         ended_at=step.ended_at or request.end.ended_at,
         **_outcome(step.status, step.error),

@@ -4,13 +4,14 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from studio.contracts.spans import MAX_PAYLOAD_BYTES
 from studio.settings import ClickHouseSettings, MongoSettings, RedisSettings
 
 
 class PromptSettings(MongoSettings, RedisSettings, ClickHouseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8001
     trace_retention_days: Annotated[int, Field(ge=1, le=3650)] = 90
-    trace_payload_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    trace_payload_bytes: Annotated[int, Field(ge=1024, le=MAX_PAYLOAD_BYTES)] = MAX_PAYLOAD_BYTES
     """An input or output past this is cut, with its length and SHA-256 kept."""
 
     @field_validator("clickhouse_url")

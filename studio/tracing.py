@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import hashlib
 import io
 import random
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Self
 
 import aiohttp
@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
-from studio.contracts.spans import MAX_PAYLOAD_BYTES, IngestResult, Span
+from studio.contracts.spans import MAX_PAYLOAD_BYTES, IngestResult, Span, cut_payload
 
 BUFFERED_SPANS = 100_000
 """Ten minutes of an outage at 150 spans a second, if they take 2 KB each."""
@@ -34,14 +34,16 @@ SENT = Counter("studio_spans_sent_total", "Spans that the trace store accepted."
 _log = structlog.get_logger(__name__)
 
 
-def _cut(span: bytes) -> bytes:
+def _fit(span: bytes) -> bytes:
     """The span without what its input and output hold past the limit."""
+    if len(span) <= MAX_PAYLOAD_BYTES:
+        return span
     document: JsonObject = orjson.loads(span)
     for name in CONTENT_FIELDS & document.keys():
         whole = orjson.dumps(document[name])
         if len(whole) > MAX_PAYLOAD_BYTES:
-            document[name] = whole[:MAX_PAYLOAD_BYTES].decode(errors="ignore")
-            document[f"{name}_cut"] = {"length": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+            document[name], cut = cut_payload(whole, MAX_PAYLOAD_BYTES)
+            document[f"{name}_cut"] = cut.model_dump()
     return orjson.dumps(document)
 
 
@@ -84,19 +86,25 @@ class SpanSender:
 
     def send(self, span: Span) -> None:
         """Queue one finished span; without content when `STUDIO_TRACE_CONTENT=off`."""
-        exclude = None if self._content else CONTENT_FIELDS
-        self._put(span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude))
+        self._put(self._written(span))
+
+    async def send_large(self, spans: Iterable[Span]) -> None:
+        """As `send`, of spans that may hold much: they are made and written in a thread, and nothing else waits."""
+        for body in await asyncio.to_thread(lambda: [self._written(span) for span in spans]):
+            self._put(body)
 
     def send_document(self, document: JsonObject) -> None:
         """Queue a span that is JSON already, for the hot path of the LLM engine: building and dumping a `Span` costs
         as much there as passing a call on. The caller answers for its shape (`studio.contracts.spans.Span`)."""
         if not self._content:
             document = {name: value for name, value in document.items() if name not in CONTENT_FIELDS}
-        self._put(orjson.dumps(document))
+        self._put(_fit(orjson.dumps(document)))
+
+    def _written(self, span: Span) -> bytes:
+        exclude = None if self._content else CONTENT_FIELDS
+        return _fit(span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude))
 
     def _put(self, body: bytes) -> None:
-        if len(body) > MAX_PAYLOAD_BYTES:
-            body = _cut(body)
         self._buffer.append(body)
         self._bytes += len(body)
         self._make_room()

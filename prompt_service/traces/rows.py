@@ -1,6 +1,5 @@
 """Spans as rows, and rows as spans."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,7 +8,7 @@ from typing import Any
 import orjson
 
 from studio.contracts.base import Json
-from studio.contracts.spans import CutPayload, Span
+from studio.contracts.spans import CutPayload, Span, cut_payload
 
 PREVIEW_CHARACTERS = 200
 COST_STEP = Decimal("0.000000000001")
@@ -82,7 +81,8 @@ def _payload(value: Json, cut: CutPayload | None, limit: int) -> tuple[str | Non
     whole = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     if len(whole) <= limit:
         return whole.decode(), None, None
-    return whole[:limit].decode(errors="ignore"), len(whole), hashlib.sha256(whole).hexdigest()
+    text, cut = cut_payload(whole, limit)
+    return text, cut.length, cut.sha256
 
 
 def span_fields(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 Steps hand values on: ten steps with one 25 MB text are then 25 MB in the record of the run's end, not 250.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import orjson
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
-from studio.contracts.base import JsonObject
+from studio.contracts.base import Json, JsonObject
 
-LARGE_BYTES = 16 * 1024
+LARGE_BYTES = 1024 * 1024
 """About; a smaller output is written wherever it stands."""
 SAME_AS = "output_of"
 """In the written form, in place of an `output`: the id of the first step that has the same."""
@@ -18,59 +21,97 @@ SAME_AS = "output_of"
 
 class _Step(Protocol):
     id: str
-    output: Any
+    output: Json
 
     def model_copy(self, *, update: dict[str, Any]) -> "_Step": ...
 
 
+class Folded:
+    """Annotates steps, in a list or by their ids: they are read and written as below, and their JSON Schema stays."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        steps = handler(source)
+        written = core_schema.wrap_serializer_function_ser_schema(fold_outputs, schema=steps)
+        return core_schema.no_info_before_validator_function(unfold_outputs, steps, serialization=written)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(cast("core_schema.BeforeValidatorFunctionSchema", schema)["schema"])
+
+
 def fold_outputs(steps: Any, handler: Any) -> Any:
     """A serializer of steps, in a list or by their ids."""
-    listed = _listed(steps)
+    listed = cast("list[_Step]", _listed(steps))
     same = _same(listed)
-    if not same:
+    if not any(same):
         return handler(steps)
-    less = [step.model_copy(update={"output": None}) if step.id in same else step for step in listed]
-    written = handler({step.id: step for step in less} if isinstance(steps, dict) else less)
-    for step in _listed(written):
-        if step["id"] in same:
+    less = [_without_output(step) if first else step for step, first in zip(listed, same, strict=True)]
+    written = handler(_as_before(steps, less))
+    for step, first in zip(_listed(written), same, strict=True):
+        if first is not None:
             step.pop("output", None)
-            step[SAME_AS] = same[step["id"]]
+            step[SAME_AS] = first
     return written
 
 
 def unfold_outputs(written: Any) -> Any:
-    """What `fold_outputs` wrote, each step with its output; anything else as it is."""
+    """What `fold_outputs` wrote, each step with its output; anything else as it is. Raises `ValueError` when a step
+    names one that is not there.
+    """
     listed = _listed(written) if isinstance(written, list | dict) else []
-    steps: list[JsonObject] = [step for step in listed if isinstance(step, dict)]
-    if not any(SAME_AS in step for step in steps):
+    if not any(isinstance(step, dict) and SAME_AS in step for step in listed):
         return cast("Any", written)
-    outputs = {step["id"]: step.get("output") for step in steps}
-    whole: JsonObject = {step["id"]: {**step, "output": outputs[step.get(SAME_AS, step["id"])]} for step in steps}
-    return whole if isinstance(written, dict) else list(whole.values())
+    outputs: JsonObject = {}
+    for step in listed:
+        outputs.setdefault(step["id"], step.get("output"))
+    return _as_before(written, [_whole(step, outputs) for step in listed])
 
 
-def same_output(output: Any, steps: Sequence[_Step]) -> str | None:
+def same_output(output: Json, steps: Sequence[_Step]) -> str | None:
     """The id of the first of the steps that has the same large output."""
     key = _key(output)
-    return None if key is None else next((step.id for step in steps if _key(step.output) == key), None)
+    return None if key is None else next((step.id for step in steps if is_same(step.output, output)), None)
+
+
+def is_same(one: Json, other: Json) -> bool:
+    """Whether two outputs are written in the same way."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or one != other:
+        return False
+    return isinstance(one, str) or orjson.dumps(one) == orjson.dumps(other)
+
+
+def _whole(step: JsonObject, outputs: JsonObject) -> JsonObject:
+    first = step.get(SAME_AS)
+    if first is None:
+        return step
+    if first not in outputs:
+        raise ValueError(f"{SAME_AS}: there is no step {first!r}")
+    return {**step, "output": outputs[first]}
+
+
+def _without_output(step: _Step) -> _Step:
+    return step.model_copy(update={"output": None})
 
 
 def _listed(steps: Any) -> list[Any]:
     return list(cast("dict[str, Any]", steps).values()) if isinstance(steps, dict) else cast("list[Any]", steps)
 
 
-def _same(steps: Iterable[_Step]) -> dict[str, str]:
-    """By the id of a step, that of the first one with the same large output."""
-    first: dict[str | bytes, str] = {}
-    same: dict[str, str] = {}
-    for step in steps:
-        key = _key(step.output)
-        if key is not None and first.setdefault(key, step.id) != step.id:
-            same[step.id] = first[key]
-    return same
+def _as_before(steps: Any, listed: list[Any]) -> Any:
+    """In a list, or by the ids that `steps` has them by."""
+    return dict(zip(cast("dict[str, Any]", steps), listed, strict=True)) if isinstance(steps, dict) else listed
 
 
-def _key(output: Any) -> str | bytes | None:
+def _same(steps: Sequence[_Step]) -> list[str | None]:
+    """For each step the id of the first one with the same large output, if that is another one."""
+    first: dict[str | bytes, int] = {}
+    keys = [_key(step.output) for step in steps]
+    places = [place if key is None else first.setdefault(key, place) for place, key in enumerate(keys)]
+    return [None if at == place else steps[at].id for place, at in enumerate(places)]
+
+
+def _key(output: Json) -> str | bytes | None:
     """What equal large outputs have in common; None for one that is not large."""
     if isinstance(output, str):
         return output if len(output) >= LARGE_BYTES else None

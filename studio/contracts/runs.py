@@ -4,19 +4,17 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
     SerializerFunctionWrapHandler,
     StringConstraints,
-    WrapSerializer,
     model_serializer,
     model_validator,
 )
 
 from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
 from studio.contracts.events import NewEvent
-from studio.contracts.folding import SAME_AS, fold_outputs, same_output, unfold_outputs
+from studio.contracts.folding import SAME_AS, Folded, same_output
 from studio.contracts.spans import SpanId, TraceId
 from studio.contracts.waits import Limits
 
@@ -102,7 +100,7 @@ class StepRun(Wire):
     """Who said how it ends, when it was parked."""
 
 
-RecordedSteps = Annotated[list[StepRun], BeforeValidator(unfold_outputs), WrapSerializer(fold_outputs)]
+RecordedSteps = Annotated[list[StepRun], Folded()]
 """A large output that was handed on from step to step is written once."""
 
 CALL_KINDS: frozenset[StepKind] = frozenset({"agent", "workflow"})
@@ -147,7 +145,7 @@ class Run(Wire):
     input: Json
     output: Json = None
     error: RunError | None = None
-    steps: list[StepRun] = []
+    steps: RecordedSteps = []
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     session_id: str | None = None
@@ -296,8 +294,10 @@ class RunEnd(Wire):
         first = cast("JsonObject", written).get(SAME_AS) if isinstance(written, dict) else None
         if first is None:
             return end
-        output = next(step.output for step in end.progress.steps if step.id == first)
-        return end.model_copy(update={"output": output})
+        outputs = {step.id: step.output for step in end.progress.steps}
+        if first not in outputs:
+            raise ValueError(f"{SAME_AS}: there is no step {first!r}")
+        return end.model_copy(update={"output": outputs[first]})
 
 
 class ChildStatus(Wire):

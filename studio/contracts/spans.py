@@ -1,5 +1,6 @@
 """Spans as the trace store takes them. Names follow OpenTelemetry's GenAI conventions where one exists."""
 
+import hashlib
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -30,6 +31,12 @@ class CutPayload(Wire):
     length: Annotated[int, Field(ge=0)]
     """Bytes of the whole JSON."""
     sha256: str
+
+
+def cut_payload(written: bytes, limit: int) -> tuple[str, CutPayload]:
+    """The beginning of a payload's JSON, and what is told of the whole."""
+    cut = CutPayload(length=len(written), sha256=hashlib.sha256(written).hexdigest())
+    return written[:limit].decode(errors="ignore"), cut
 
 
 class Span(Contract):

@@ -7,7 +7,7 @@ from studio.contracts.runs import RunError
 from studio.contracts.steps import ConditionalBlock, LoopBlock, Route
 from studio.engine.plan import FINALLY, ROOT
 from studio.engine.recalls import is_gone_through
-from studio.engine.scope import UnusableError, input_of
+from studio.engine.scope import UnusableError
 from studio.engine.state import RunAgent
 from studio.engine.turn import Turn
 from studio.expressions import as_text
@@ -60,7 +60,7 @@ def begin_choice(turn: Turn, path: str, block: ConditionalBlock) -> None:
 
 def router_question(turn: Turn, path: str, parent: str, block: Route) -> RunAgent:
     """What the router is asked. Raises `UnusableError`."""
-    task = input_of(turn.plan, turn.state, parent, block)
+    task = turn.input_of(parent, block)
     choices: list[JsonObject] = [
         {"name": name, "description": choice.description} for name, choice in block.choices.items()
     ]

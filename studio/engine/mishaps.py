@@ -1,11 +1,22 @@
 """The steps that did not end well: which of them must run again, and which the run did without."""
 
-from studio.contracts.runs import RunStatus, StepRun, StepStatus, block_of
+from collections.abc import Iterable
+
+from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus, block_of
 from studio.contracts.steps import HierarchicalBlock, ParallelBlock
 from studio.engine.plan import ROOT
 from studio.engine.recorded import Recorded
 
 _BAD: frozenset[StepStatus] = frozenset({"failed", "cancelled", "running", "waiting"})
+
+
+def is_refused(path: str, error: RunError | None, inner: Iterable[StepRun]) -> bool:
+    """Whether the child workflow of the step at `path` ended well, and what it gave was refused: it must begin at its
+    beginning, since going on inside would give the same.
+    """
+    if error is None or error.type != "schema_mismatch" or error.step_id not in {None, path}:
+        return False
+    return not any(step.status in _BAD and not step.handled for step in inner)
 
 
 class Mishaps:
@@ -17,6 +28,8 @@ class Mishaps:
         self._status = status
         self.lost: dict[str, str] = {}
         """What was needed, and why it must run again."""
+        self.refused: set[str] = set()
+        """Of those, the child workflows that ended well."""
         self.lost_blocks: dict[str, None] = {}
         self.spared: list[tuple[str, str]] = []
         """Each with the block that did without it."""
@@ -37,6 +50,9 @@ class Mishaps:
         elif without is None:
             why = f"it failed: {step.error.type}" if step.status == "failed" and step.error else "it had not ended"
             self.lost[path] = "it was cancelled" if step.status == "cancelled" else why
+            inner = (self._recorded.runs[inside] for inside, child in self._recorded.inner.items() if child == path)
+            if step.kind == "workflow" and is_refused(path, step.error, inner):
+                self.refused.add(path)
         elif not is_block and without != path:
             self.spared.append((path, without))
 

@@ -4,11 +4,12 @@ becomes of them, and no further step starts meanwhile.
 
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.interaction import Resolution, ResolveAction
-from studio.contracts.runs import RunError
+from studio.contracts.runs import RunError, is_inside
 from studio.contracts.steps import ConditionalBlock, ParallelBlock
 from studio.engine import pauses, recalls
 from studio.engine.joins import decide
-from studio.engine.limits import unfit
+from studio.engine.limits import TOO_MUCH, measure
+from studio.engine.mishaps import is_refused
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
 from studio.engine.state import Frame, Pause
@@ -117,6 +118,9 @@ def _retry(turn: Turn, path: str, error: RunError, by: str) -> None:
     frame.attempt, frame.timed_out, frame.retrying = 1, False, True
     anew = {"status": "pending", "waiting": None, "attempt": held.attempt + 1}
     turn.state.steps[path] = held.model_copy(update=anew)
+    inner = [step for step in turn.state.steps.values() if is_inside(step.id, path)]
+    if is_refused(path, error, inner):
+        turn.begin_anew(inner)
     data: JsonObject = {"superseded_attempt": held.attempt, "error": error.model_dump(), "resolved_by": by}
     turn.record.publish("step.retrying", path, data, held.attempt + 1)
     unparked(turn, path)
@@ -138,7 +142,9 @@ def begin_again(turn: Turn, path: str) -> None:
 
 def answer_errors(turn: Turn, path: str, output: Json) -> list[FieldError]:
     """What is wrong with an output that somebody gives a parked step; `loc` is relative to the output."""
-    problem = unfit(output)
+    size, problem = measure(output)
+    if problem is None and not turn.record.has_room(output, size):
+        problem = TOO_MUCH
     if problem is not None:
         return [FieldError(loc=[], msg=problem, type="payload_too_large")]
     if "." in turn.state.frames[path].node:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, Resumption, RunError, RunStatus, StepRun, StepStatus, block_of, is_inside
 from studio.contracts.steps import ParallelBlock
-from studio.engine.limits import added_bytes
+from studio.engine.limits import held_bytes
 from studio.engine.remembered import Remembered
 from studio.engine.scope import plan_id
 from studio.engine.state import RunState
@@ -37,7 +37,7 @@ def resumed(state: RunState, resume: Resumption | None, retry: int) -> RunState:
     remembered = Remembered(ends=ends, blocks=blocks, stopped=_stopped(steps, ends), inputs=resume.inputs)
     left: dict[str, Any] = {
         "steps": steps,
-        "output_bytes": added_bytes((step.output for step in resume.steps), {}),
+        "output_bytes": held_bytes(step.output for step in resume.steps),
         "usage": resume.usage,
         "cost_usd": resume.cost_usd,
         "limits": resume.limits,

@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from studio.contracts.base import Json
 from studio.contracts.events import EventType, NewEvent, cut_content
+from studio.contracts.folding import LARGE_BYTES, is_same
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
-from studio.engine.limits import MAX_RUN_BYTES, added_bytes
+from studio.engine.limits import MAX_RUN_BYTES, held_bytes, measure
 from studio.engine.scope import local_names
 from studio.engine.state import (
     CancelTimer,
@@ -91,18 +92,29 @@ class TurnRecord:
             used["cached"] = True
         self.state.steps[event.path] = held.model_copy(update=used)
         self.state.usage = self.state.usage.plus(event.usage)
-        size = self.state.output_bytes + added_bytes((step.output for step in event.inner), self.state.steps)
+        if not event.inner:
+            return True
+        inner = {step.id: step for step in event.inner}
+        size = self.state.output_bytes + held_bytes(step.output for step in event.inner)
+        if size > MAX_RUN_BYTES:  # perhaps since they count twice
+            size = held_bytes(step.output for step in (self.state.steps | inner).values())
         if size > MAX_RUN_BYTES:
             return False
         self.state.output_bytes = size
-        self.state.steps.update({step.id: step for step in event.inner})
+        self.state.steps.update(inner)
         return True
 
     def has_room(self, output: Json, size: int) -> bool:
         """Whether a step may end with an output of so many bytes."""
-        if self.state.output_bytes + size <= MAX_RUN_BYTES:
-            return True
-        return self.state.output_bytes + added_bytes([output], self.state.steps) <= MAX_RUN_BYTES
+        if self.state.output_bytes + size > MAX_RUN_BYTES:
+            # What was counted may have been replaced since: by a later attempt, or another execution.
+            self.state.output_bytes = held_bytes(step.output for step in self.state.steps.values())
+        return self.state.output_bytes + self._added(output, size) <= MAX_RUN_BYTES
+
+    def _added(self, output: Json, size: int) -> int:
+        """What an output adds to those of the steps so far."""
+        is_shared = size >= LARGE_BYTES and any(is_same(output, step.output) for step in self.state.steps.values())
+        return 0 if is_shared else size
 
     def end_step(
         self,
@@ -110,9 +122,11 @@ class TurnRecord:
         status: RunStatus | Literal["skipped"],
         *,
         output: Json = None,
+        size: int | None = None,
         error: RunError | None = None,
         handled: bool = False,
     ) -> None:
+        """`size` is the output's, if it is known."""
         step = self.state.steps[path]
         started = step.started_at or self._at
         duration_ms = round((self._at - started).total_seconds() * 1000)
@@ -120,7 +134,8 @@ class TurnRecord:
         changes |= {"handled": True} if handled else {}
         changes |= {"started_at": started, "ended_at": self._at, "duration_ms": duration_ms}
         closed = step.model_copy(update=changes)
-        self.state.output_bytes += added_bytes([output], self.state.steps)
+        if output is not None:
+            self.state.output_bytes += self._added(output, measure(output)[0] if size is None else size)
         self.state.steps[path] = closed
         data: dict[str, Json] = {"kind": closed.kind, "duration_ms": duration_ms}
         if error is not None:

@@ -117,6 +117,8 @@ def _is_kept(path: str, recorded: Recorded, spread: Spread, mishaps: Mishaps) ->
 
 
 def _why_again(path: str, recorded: Recorded, spread: Spread) -> str | None:
-    if recorded.is_block(path) or recorded.runs[path].status in {"skipped", "pending"} or path in spread.dropped:
+    step = recorded.runs[path]
+    was_not_due = step.status == "pending" or (step.status == "skipped" and step.resolved_by is None)
+    if recorded.is_block(path) or was_not_due or path in spread.dropped:
         return None
     return "`finally` always runs" if recorded.is_in_finally(path) else spread.again.get(path)

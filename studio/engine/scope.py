@@ -5,17 +5,20 @@ A path is a step's ids from outside in, parted by `/`: `research/answer[2]` is t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ErrorType, GivenStep, HierarchicalBlock, Route
-from studio.engine.limits import unfit
+from studio.engine.limits import measure
 from studio.engine.plan import ROOT, Plan
 from studio.engine.state import Frame, RunState
 from studio.expressions import Expression, ExpressionError, evaluate, expressions_in, type_word
 
 _ID = re.compile(r"[A-Za-z0-9_]+(?=$|[#@\[])")
+
+
+Spend = Callable[[Json, int], None]
 
 
 class UnusableError(Exception):
@@ -34,32 +37,51 @@ def child_path(state: RunState, parent: str, place: str) -> str:
     return f"{prefix}/{place}" if prefix else place
 
 
-def evaluate_at(plan: Plan, state: RunState, path: str, value: Json) -> Json:
-    """The value with its expressions evaluated as the open step at `path` sees them. Raises `UnusableError`."""
+def evaluate_at(plan: Plan, state: RunState, path: str, value: Json, spend: Spend) -> Json:
+    """As `measured_at`; `spend` hears what it gives."""
+    result, size = measured_at(plan, state, path, value)
+    spend(result, size)
+    return result
+
+
+def measured_at(plan: Plan, state: RunState, path: str, value: Json) -> tuple[Json, int]:
+    """The value with its expressions evaluated as the open step at `path` sees them, and its size in bytes. Raises
+    `UnusableError`.
+    """
     try:
         found = expressions_in(value)
         result = evaluate(value, _scope(plan, state, path, found)) if found else value
     except ExpressionError as error:
         raise UnusableError("expression_error", f"${{{{ {error.expression} }}}} failed: {error.message}") from None
-    problem = unfit(result)
+    size, problem = measure(result)
     if problem is not None:
         raise UnusableError("payload_too_large", problem)
-    return result
+    return result, size
+
+
+def _spend_nothing(_value: Json, _size: int) -> None:
+    """A condition's answer is small."""
 
 
 def holds(plan: Plan, state: RunState, path: str, condition: bool | str, field: str) -> bool:
     """A condition's answer. Raises `UnusableError`, also when it is neither true nor false."""
-    result = evaluate_at(plan, state, path, condition)
+    result = evaluate_at(plan, state, path, condition, _spend_nothing)
     if not isinstance(result, bool):
         given = type_word(result)
         raise UnusableError("expression_error", f"{condition} failed: `{field}` must give true or false, not {given}")
     return result
 
 
-def input_of(plan: Plan, state: RunState, path: str, holder: GivenStep | Route | HierarchicalBlock) -> Json:
+def input_of(
+    plan: Plan,
+    state: RunState,
+    path: str,
+    holder: GivenStep | Route | HierarchicalBlock,
+    spend: Spend,
+) -> Json:
     """What the step says, else its default. Raises `UnusableError`."""
     if "input" in holder.model_fields_set:
-        return evaluate_at(plan, state, path, holder.input)
+        return evaluate_at(plan, state, path, holder.input, spend)
     return default_input(plan, state, path)
 
 

@@ -6,13 +6,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, WrapSerializer
-
 from studio.contracts.agents import RetryPolicy
 from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 from studio.contracts.durations import Duration
 from studio.contracts.events import NewEvent
-from studio.contracts.folding import fold_outputs, unfold_outputs
+from studio.contracts.folding import Folded
 from studio.contracts.interaction import Decision, Resolution
 from studio.contracts.runs import RecordedSteps, RunError, RunStatus, RunUsage, StepRun
 from studio.contracts.steps import AgentUse
@@ -171,7 +169,7 @@ class RunState(Wire):
     run: RunFacts
     input: Json = None
     ended: bool = False
-    steps: Annotated[dict[str, StepRun], BeforeValidator(unfold_outputs), WrapSerializer(fold_outputs)] = {}
+    steps: Annotated[dict[str, StepRun], Folded()] = {}
     frames: dict[str, Frame] = {}
     rounds: dict[str, int] = {}
     visits: dict[str, int] = {}

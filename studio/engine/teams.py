@@ -5,7 +5,6 @@ from typing import cast
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import RunError
 from studio.contracts.steps import HierarchicalBlock
-from studio.engine.scope import input_of
 from studio.engine.state import RunAgent, Team
 from studio.engine.turn import Turn
 from studio.expressions import as_text
@@ -16,7 +15,7 @@ MAX_DELEGATIONS = 100
 
 def begin(turn: Turn, path: str, block: HierarchicalBlock) -> None:
     """Raises `UnusableError`."""
-    turn.frame(path).team = Team(task=input_of(turn.plan, turn.state, path, block))
+    turn.frame(path).team = Team(task=turn.input_of(path, block))
     turn.later("plan", path)
 
 

@@ -6,19 +6,19 @@ Temporal's deadlock limit of two seconds.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun, is_inside
-from studio.contracts.steps import AgentStep, GivenStep, StepBase, TransformStep, WorkflowStep
+from studio.contracts.steps import AgentStep, GivenStep, HierarchicalBlock, Route, StepBase, TransformStep, WorkflowStep
 from studio.engine import recalls
 from studio.engine.asking import agent_call, child_call
 from studio.engine.limits import TOO_MUCH, measure
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
-from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, seen
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, measured_at, seen
 from studio.engine.state import CancelStep, CoreEvent, Frame, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TURN_COST = 4_000
 """About a quarter of a second of steps without comprehensions."""
+BYTES_A_COST = 4_096
+"""Of a value that is looked at: a list of a million numbers takes a quarter of a second to be written."""
 _WALK_COST = 1_000
 """An expression with comprehensions may take a third of a second."""
 PERMANENT = frozenset(
@@ -116,12 +118,22 @@ class Turn:
     def evaluate(self, path: str, value: Json) -> Json:
         """Raises `UnusableError`."""
         self._spend(value)
-        return evaluate_at(self.plan, self.state, path, value)
+        return evaluate_at(self.plan, self.state, path, value, self.spend_on)
 
     def holds(self, path: str, condition: bool | str, field: str) -> bool:
         """Raises `UnusableError`."""
         self._spend(condition)
         return holds(self.plan, self.state, path, condition, field)
+
+    def input_of(self, path: str, holder: GivenStep | Route | HierarchicalBlock) -> Json:
+        """Raises `UnusableError`."""
+        self._spend(holder.input)
+        return input_of(self.plan, self.state, path, holder, self.spend_on)
+
+    def spend_on(self, value: Json, size: int) -> None:
+        """Looking at a value of so many bytes. A text is looked at in no time."""
+        if not isinstance(value, str):
+            self._cost += size // BYTES_A_COST
 
     def _spend(self, value: Json) -> None:
         try:
@@ -209,8 +221,7 @@ class Turn:
             return repaired[0]
         if node.kind in BLOCK_KINDS and "input" not in node.step.model_fields_set:
             return None
-        self._spend(node.step.input)
-        return input_of(self.plan, self.state, path, node.step)
+        return self.input_of(path, node.step)
 
     def begin(self, path: str, given: Json) -> None:
         """An attempt of a step that has started."""
@@ -222,17 +233,27 @@ class Turn:
                 case WorkflowStep():
                     self.record.commands.append(child_call(self, path, node.step, given))
                 case TransformStep():
-                    self.succeed(path, self.evaluate(path, node.step.transform))
+                    self._transform(path, node.step)
                 case _:
                     self.patterns.begin(self, path, given)
         except UnusableError as unusable:
             self.fail(path, unusable.error)
 
+    def _transform(self, path: str, step: TransformStep) -> None:
+        """Raises `UnusableError`."""
+        self._spend(step.transform)
+        output, size = measured_at(self.plan, self.state, path, step.transform)
+        self.spend_on(output, size)
+        self.succeed(path, output, size=size)
+
     # Ends
 
-    def succeed(self, path: str, output: Json) -> None:
-        """With the step's own output."""
-        size, problem = measure(output)
+    def succeed(self, path: str, output: Json, *, size: int | None = None) -> None:
+        """With the step's own output; `size` is given when it is known to be fit."""
+        problem = None
+        if size is None:
+            size, problem = measure(output)
+            self.spend_on(output, size)
         if problem is None and path != ROOT and not self.record.has_room(output, size):
             problem = TOO_MUCH
         if problem is not None:
@@ -245,7 +266,7 @@ class Turn:
             message = f"The output does not fit output_schema{f' at {place}' if place else ''}: {wrong[0].msg}"
             self.fail(path, RunError(type="schema_mismatch", message=message))
             return
-        self.close(path, "succeeded", output=output)
+        self.close(path, "succeeded", output=output, size=size)
 
     def fail(self, path: str, error: RunError) -> None:
         """The step's own work failed: what its `retry` and `on_error` say, unless it is on its way out anyway."""
@@ -293,10 +314,7 @@ class Turn:
             for undo in self.state.undo
         ]
         recalls.forget_inside(self, path)
-        for inside in [found for found in self.state.steps if is_inside(found, path)]:
-            run = self.state.steps[inside]
-            anew = {"status": "pending", "output": None, "error": None, "errors": None, "handled": False}
-            self.state.steps[inside] = run.model_copy(update=anew)
+        self.begin_anew([step for step in self.state.steps.values() if is_inside(step.id, path)])
         for counts in (self.state.rounds, self.state.visits):
             for inside in [found for found in counts if found == path or is_inside(found, path)]:
                 del counts[inside]
@@ -307,6 +325,11 @@ class Turn:
             return
         self.state.steps[path] = self.state.steps[path].model_copy(update={"status": "running"})
         self.begin(path, given)
+
+    def begin_anew(self, steps: Iterable[StepRun]) -> None:
+        """Nothing that these steps did counts any more, but for what they used."""
+        anew = {"status": "pending", "output": None, "error": None, "errors": None, "handled": False}
+        self.state.steps.update({step.id: step.model_copy(update=anew) for step in steps})
 
     def clear(self, path: str, keep: Sequence[str] = ()) -> None:
         """Forget what an attempt was about: what the step waited for, how far it came, its timers but for `keep`."""
@@ -321,9 +344,16 @@ class Turn:
                 self.record.clear_timer(kind, path)
 
     def close(
-        self, path: str, status: RunStatus, *, output: Json = None, error: RunError | None = None, handled: bool = False
+        self,
+        path: str,
+        status: RunStatus,
+        *,
+        output: Json = None,
+        size: int | None = None,
+        error: RunError | None = None,
+        handled: bool = False,
     ) -> None:
-        """The step is over."""
+        """The step is over. `size` is the output's, if it is known."""
         if path == ROOT:
             self.patterns.end(self, status, output, error)
             return
@@ -335,7 +365,7 @@ class Turn:
             self.state.undo = [undo for undo in self.state.undo if undo.path != path]
             self.state.undo.append(Undo(path=path, node=frame.node, scope=local_names(self.state, path)))
         if not recalls.ends_as_then(self, path, status, output, error, handled=handled):
-            self.record.end_step(path, status, output=output, error=error, handled=handled)
+            self.record.end_step(path, status, output=output, size=size, error=error, handled=handled)
         if path in self.state.parked:
             self.patterns.unparked(self, path)
         self.leave(path, uncaught=None if handled else error)

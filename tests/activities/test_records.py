@@ -1,4 +1,5 @@
-from collections.abc import AsyncGenerator
+import hashlib
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.records import RecordActivities
 from studio.contracts.activities import RecordEndRequest
-from studio.contracts.base import utc_now
-from studio.contracts.events import NewEvent
+from studio.contracts.base import Json, utc_now
+from studio.contracts.events import CONTENT_LIMIT_BYTES, NewEvent
+from studio.contracts.folding import LARGE_BYTES
 from studio.contracts.ids import IdPrefix, new_id
-from studio.contracts.runs import Run, RunContext, RunEnd, RunProgress, RunStatus
+from studio.contracts.runs import Run, RunContext, RunEnd, RunProgress, RunStatus, StepRun
 from studio.db.engine import Database
 from studio.db.migrate import migrate_database
 from studio.db.tables import RunRow
@@ -24,17 +26,23 @@ from tests.support.span_sink import SpanSink
 class Recorder:
     """The activity, for one run."""
 
-    def __init__(self, database: Database, stream: EventStream, spans: SpanSender) -> None:
+    def __init__(self, database: Database, stream: EventStream, spans: SpanSender, sink: SpanSink) -> None:
         self._database = database
         self._stream = stream
+        self.sink = sink
         self._records = RecordActivities(database, stream, spans)
         self.context = RunContext(
             run_id=new_id(IdPrefix.RUN), project_id="p", workflow_name="w", workflow_version=1, trace_id="a" * 32
         )
 
-    async def end(self, status: RunStatus, *, retry: int = 0, **fields: Any) -> None:
+    async def end(self, status: RunStatus, *, retry: int = 0, outputs: Sequence[Json] = (), **fields: Any) -> None:
+        """With a step, `s0` the first, for each of the outputs."""
         now = utc_now()
-        end = RunEnd(status=status, progress=RunProgress(), started_at=now, ended_at=now, **fields)
+        steps = [
+            StepRun(id=f"s{place}", kind="transform", status="succeeded", started_at=now, ended_at=now, output=output)
+            for place, output in enumerate(outputs)
+        ]
+        end = RunEnd(status=status, progress=RunProgress(steps=steps), started_at=now, ended_at=now, **fields)
         request = RecordEndRequest(
             run=self.context.model_copy(update={"retry": retry}),
             root_span_id="b" * 16,
@@ -64,7 +72,7 @@ async def recorder(tmp_path: Path, redis_url: str) -> AsyncGenerator[Recorder]:
     database = Database(sqlite_database(tmp_path))
     await migrate_database(database)
     async with SpanSink() as sink, EventStream(redis_url) as stream, SpanSender(sink.url) as spans:
-        found = Recorder(database, stream, spans)
+        found = Recorder(database, stream, spans, sink)
         async with database.write() as session:
             await insert_run(session, _row(found.context))
         yield found
@@ -109,3 +117,19 @@ class TestRecordEnd:
         await recorder.end("succeeded", output=5)
         run = await recorder.run()
         assert (run.status, run.output, await recorder.told()) == ("terminated", None, ["run.terminated"])
+
+
+class TestSpans:
+    async def test_a_large_output_is_whole_in_the_first_that_has_it(self, recorder: Recorder) -> None:
+        large, other = "x" * LARGE_BYTES, {"text": "y" * LARGE_BYTES}
+        outputs: list[Json] = [large, "small", large, other, "small", other, large]
+        await recorder.end("succeeded", outputs=outputs, output=large)
+        spans = await recorder.sink.wait_for(8)
+        assert [span.name for span in spans if span.output_cut is not None] == ["s2", "s5", "s6"]
+        whole = [span.output for span in spans if span.output_cut is None]
+        assert whole == [large, large, "small", other, "small"]
+        cut = spans[3]
+        assert cut.output == f'"{"x" * (CONTENT_LIMIT_BYTES - 1)}'
+        assert cut.output_cut is not None
+        assert cut.output_cut.length == LARGE_BYTES + 2
+        assert cut.output_cut.sha256 == hashlib.sha256(f'"{large}"'.encode()).hexdigest()

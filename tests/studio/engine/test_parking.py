@@ -133,6 +133,15 @@ class TestParking:
         assert life.called == ["c/a", "c/b", "c/b"]
         assert [life.steps[path].attempt for path in ("c/a", "c/b")] == [1, 2]
 
+    def test_a_child_workflow_whose_answer_was_refused_begins_at_its_beginning(self) -> None:
+        inner: JsonObject = {"pattern": "sequential", "steps": [lives.ask("a")]}
+        step: JsonObject = {"id": "c", "workflow": "inner", "output_schema": {"type": "integer"}}
+        life = lives.Life(step, workflows={"inner": inner}, on_failure="pause")
+        again, give_up = Resolution(action="retry", by="ann"), Resolution(action="fail", by="ann")
+        said = enumerate([again, give_up], start=1)
+        life.run(hears=[StepResolved(lives.START + after * SECOND, "c", one) for after, one in said])
+        assert life.called == ["c/a", "c/a"]
+
     def test_cancel_ends_it(self) -> None:
         run = Run(parking(ask("a"), **{"finally": [ask("f")]}))
         fail(run, "a")

@@ -274,6 +274,13 @@ class TestChildWorkflows:
         assert life.called == ["c/d/y", "c/z"]
         assert life.input("c/d/y") == "better"
 
+    def test_one_whose_answer_was_refused_begins_at_its_beginning(self) -> None:
+        step: JsonObject = {"id": "c", "workflow": "inner", "output_schema": {"type": "integer"}}
+        life = Life(step, workflows={"inner": {"pattern": "sequential", "steps": [ask("a"), ask("b")]}})
+        life.run()
+        life.again()
+        assert life.called == ["c/a", "c/b"]
+
     def test_an_input_for_no_step_inside_fails_the_step_that_runs_it(self) -> None:
         life = self.life()
         life.run("c/d/y")
@@ -408,7 +415,7 @@ class TestPeople:
         assert (life.steps["b"].status, life.steps["b"].resolved_by) == ("skipped", "ada")
         assert life.ended.end.output == "c"
         assert life.told("step.skipped") == []
-        life.again(inputs={"b": "repaired"})
+        assert list(life.again(inputs={"b": "repaired"}).again) == ["b", "c"]
         assert life.called == ["b", "c"]
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import timedelta
+from itertools import combinations
 from typing import Any
 
 from studio.contracts.base import Json
@@ -92,10 +93,14 @@ class Interpreter(ABC):
 
     def _ended_together(self) -> bool:
         """Whether steps of different blocks that are undone ended at the same moment: their order is not defined."""
-        places: dict[int, set[str]] = {}
-        for path, _, _ in self.undo:
-            places.setdefault(self.steps[path].ended or 0, set()).add(block_of(path))
-        return any(len(blocks) > 1 for blocks in places.values())
+        paths = [path for path, _, _ in self.undo]
+        return any(
+            self.steps[one].ended == self.steps[other].ended
+            and block_of(one) != block_of(other)
+            and not is_inside(one, other)
+            and not is_inside(other, one)
+            for one, other in combinations(paths, 2)
+        )
 
     def _judge(self, result: Result, env: Env) -> RunOutcome:
         if result.failure is not None:
