@@ -1,13 +1,15 @@
 """The base of the three services."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
+from starlette.routing import Route
 
 from studio.settings import StudioSettings
 from studio.web.health import Check, health_router
@@ -47,9 +49,22 @@ def create_base_app(
     )
     app.add_middleware(RequestMiddleware, service=service, max_body_bytes=settings.max_body_bytes, larger=larger_bodies)
     add_problem_handlers(app)
+    _describe_in_a_thread(app)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.include_router(health_router(service, lambda: checks(app)))
     return app
+
+
+def _describe_in_a_thread(app: FastAPI) -> None:
+    """Making `/openapi.json` takes seconds, the first time; other requests do not wait for it."""
+    place, route = next((at, one) for at, one in enumerate(app.routes) if getattr(one, "path", "") == app.openapi_url)
+    describe = cast("Route", route).endpoint
+
+    async def described(request: Request) -> Response:
+        await asyncio.to_thread(app.openapi)
+        return await describe(request)
+
+    app.router.routes[place] = Route(cast("Route", route).path, described, include_in_schema=False)
 
 
 async def _to_docs(request: Request) -> Response:
