@@ -28,6 +28,7 @@ FLUSH_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 10.0
 SHUTDOWN_SECONDS = 5.0
 CONTENT_FIELDS = {"input", "output"}
+_ALL_CONTENT = CONTENT_FIELDS | {"input_cut", "output_cut"}
 
 DROPPED = Counter("studio_spans_dropped_total", "Spans that could not be delivered.", ["reason"])
 SENT = Counter("studio_spans_sent_total", "Spans that the trace store accepted.")
@@ -97,11 +98,11 @@ class SpanSender:
         """Queue a span that is JSON already, for the hot path of the LLM engine: building and dumping a `Span` costs
         as much there as passing a call on. The caller answers for its shape (`studio.contracts.spans.Span`)."""
         if not self._content:
-            document = {name: value for name, value in document.items() if name not in CONTENT_FIELDS}
+            document = {name: value for name, value in document.items() if name not in _ALL_CONTENT}
         self._put(_fit(orjson.dumps(document)))
 
     def _written(self, span: Span) -> bytes:
-        exclude = None if self._content else CONTENT_FIELDS
+        exclude = None if self._content else _ALL_CONTENT
         return _fit(span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude))
 
     def _put(self, body: bytes) -> None:

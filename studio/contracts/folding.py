@@ -68,17 +68,16 @@ def unfold_outputs(written: Any) -> Any:
 
 def same_output(output: Json, steps: Sequence[_Step]) -> str | None:
     """The id of the first of the steps that has the same large output."""
-    key = _key(output)
+    key = large_key(output)
     return None if key is None else next((step.id for step in steps if is_same(step.output, output)), None)
 
 
 def is_same(one: Json, other: Json) -> bool:
-    """Whether two outputs are written in the same way."""
-    if one is other:
-        return True
-    if type(one) is not type(other) or one != other:
+    """Whether two outputs are large, and written in the same way."""
+    if one is not other and (type(one) is not type(other) or one != other):
         return False
-    return isinstance(one, str) or orjson.dumps(one) == orjson.dumps(other)
+    key = large_key(one)
+    return key is not None and (one is other or key == large_key(other))
 
 
 def _whole(step: JsonObject, outputs: JsonObject) -> JsonObject:
@@ -106,12 +105,12 @@ def _as_before(steps: Any, listed: list[Any]) -> Any:
 def _same(steps: Sequence[_Step]) -> list[str | None]:
     """For each step the id of the first one with the same large output, if that is another one."""
     first: dict[str | bytes, int] = {}
-    keys = [_key(step.output) for step in steps]
+    keys = [large_key(step.output) for step in steps]
     places = [place if key is None else first.setdefault(key, place) for place, key in enumerate(keys)]
     return [None if at == place else steps[at].id for place, at in enumerate(places)]
 
 
-def _key(output: Json) -> str | bytes | None:
+def large_key(output: Json) -> str | bytes | None:
     """What equal large outputs have in common; None for one that is not large."""
     if isinstance(output, str):
         return output if len(output) >= LARGE_BYTES else None

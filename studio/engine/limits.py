@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from studio.contracts.base import Json
-from studio.contracts.folding import LARGE_BYTES, is_same
+from studio.contracts.folding import LARGE_BYTES, large_key
 
 MAX_DEPTH = 100
 """Lists and maps inside each other; JSON writers and the expression library give up soon after."""
@@ -26,14 +26,15 @@ def held_bytes(outputs: Iterable[Json]) -> int:
     """What outputs take together. Large ones that are the same count once: they are shared, in memory and wherever
     steps are written down.
     """
-    held, large = 0, list[Json]()
+    held, large = 0, set[str | bytes]()
     for output in outputs:
         size = 0 if output is None else measure(output)[0]
-        if size >= LARGE_BYTES:
-            if any(is_same(output, one) for one in large):
-                continue
-            large.append(output)
-        held += size
+        key = large_key(output) if size >= LARGE_BYTES else None
+        if key is None:
+            held += size
+        elif key not in large:
+            large.add(key)
+            held += size
     return held
 
 

@@ -1,7 +1,5 @@
 """The steps that did not end well: which of them must run again, and which the run did without."""
 
-from collections.abc import Iterable
-
 from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus, block_of
 from studio.contracts.steps import HierarchicalBlock, ParallelBlock
 from studio.engine.plan import ROOT
@@ -10,13 +8,11 @@ from studio.engine.recorded import Recorded
 _BAD: frozenset[StepStatus] = frozenset({"failed", "cancelled", "running", "waiting"})
 
 
-def is_refused(path: str, error: RunError | None, inner: Iterable[StepRun]) -> bool:
-    """Whether the child workflow of the step at `path` ended well, and what it gave was refused: it must begin at its
-    beginning, since going on inside would give the same.
+def is_refused(path: str, error: RunError | None) -> bool:
+    """Whether what the child workflow of the step at `path` gave does not fit the step's schema: the child must begin
+    at its beginning, since going on inside would give the same. A failure inside names a step there.
     """
-    if error is None or error.type != "schema_mismatch" or error.step_id not in {None, path}:
-        return False
-    return not any(step.status in _BAD and not step.handled for step in inner)
+    return error is not None and error.type == "schema_mismatch" and error.step_id in {None, path}
 
 
 class Mishaps:
@@ -50,8 +46,7 @@ class Mishaps:
         elif without is None:
             why = f"it failed: {step.error.type}" if step.status == "failed" and step.error else "it had not ended"
             self.lost[path] = "it was cancelled" if step.status == "cancelled" else why
-            inner = (self._recorded.runs[inside] for inside, child in self._recorded.inner.items() if child == path)
-            if step.kind == "workflow" and is_refused(path, step.error, inner):
+            if step.kind == "workflow" and is_refused(path, step.error):
                 self.refused.add(path)
         elif not is_block and without != path:
             self.spared.append((path, without))

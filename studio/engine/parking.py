@@ -118,9 +118,8 @@ def _retry(turn: Turn, path: str, error: RunError, by: str) -> None:
     frame.attempt, frame.timed_out, frame.retrying = 1, False, True
     anew = {"status": "pending", "waiting": None, "attempt": held.attempt + 1}
     turn.state.steps[path] = held.model_copy(update=anew)
-    inner = [step for step in turn.state.steps.values() if is_inside(step.id, path)]
-    if is_refused(path, error, inner):
-        turn.begin_anew(inner)
+    if is_refused(path, error):
+        turn.begin_anew([step for step in turn.state.steps.values() if is_inside(step.id, path)])
     data: JsonObject = {"superseded_attempt": held.attempt, "error": error.model_dump(), "resolved_by": by}
     turn.record.publish("step.retrying", path, data, held.attempt + 1)
     unparked(turn, path)
@@ -143,7 +142,7 @@ def begin_again(turn: Turn, path: str) -> None:
 def answer_errors(turn: Turn, path: str, output: Json) -> list[FieldError]:
     """What is wrong with an output that somebody gives a parked step; `loc` is relative to the output."""
     size, problem = measure(output)
-    if problem is None and not turn.record.has_room(output, size):
+    if problem is None and not turn.has_room(output, size):
         problem = TOO_MUCH
     if problem is not None:
         return [FieldError(loc=[], msg=problem, type="payload_too_large")]

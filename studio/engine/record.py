@@ -1,5 +1,6 @@
 """What one turn writes down: the run's new state, and the commands that tell the driver and the run's readers of it."""
 
+from collections.abc import Sequence
 from copy import copy
 from datetime import datetime
 from decimal import Decimal
@@ -78,10 +79,8 @@ class TurnRecord:
         told = {key: value for key, value in data.items() if value is not None}
         self.publish("step.started", step.id, told, step.attempt)
 
-    def count(self, event: StepEnded) -> bool:
-        """What the step's calls used, whatever becomes of it. False when the steps inside hold more than a run may:
-        then they are left out.
-        """
+    def count(self, event: StepEnded) -> None:
+        """What the step's calls used, whatever becomes of it."""
         held = self.state.steps[event.path]
         attempt = held.attempt if isinstance(event, StepCancelled) else max(held.attempt, event.attempt)
         used: dict[str, Any] = {"attempt": attempt, "usage": held.usage.plus(event.usage)}
@@ -92,24 +91,29 @@ class TurnRecord:
             used["cached"] = True
         self.state.steps[event.path] = held.model_copy(update=used)
         self.state.usage = self.state.usage.plus(event.usage)
-        if not event.inner:
-            return True
-        inner = {step.id: step for step in event.inner}
-        size = self.state.output_bytes + held_bytes(step.output for step in event.inner)
-        if size > MAX_RUN_BYTES:  # perhaps since they count twice
-            size = held_bytes(step.output for step in (self.state.steps | inner).values())
+
+    def keep(self, inner: Sequence[StepRun], *, exactly: bool = False) -> bool:
+        """Take the steps of a child workflow over, unless they hold more than a run may. `exactly` looks at all that
+        is held: what was counted may have been replaced since.
+        """
+        steps = {step.id: step for step in inner}
+        held = {**self.state.steps, **steps} if exactly else steps
+        size = held_bytes(step.output for step in held.values()) + (0 if exactly else self.state.output_bytes)
         if size > MAX_RUN_BYTES:
             return False
         self.state.output_bytes = size
-        self.state.steps.update(inner)
+        self.state.steps.update(steps)
         return True
 
     def has_room(self, output: Json, size: int) -> bool:
         """Whether a step may end with an output of so many bytes."""
-        if self.state.output_bytes + size > MAX_RUN_BYTES:
-            # What was counted may have been replaced since: by a later attempt, or another execution.
-            self.state.output_bytes = held_bytes(step.output for step in self.state.steps.values())
+        if self.state.output_bytes + size <= MAX_RUN_BYTES:
+            return True
         return self.state.output_bytes + self._added(output, size) <= MAX_RUN_BYTES
+
+    def recount(self) -> None:
+        """What was counted may have been replaced since: by a later attempt, or another execution."""
+        self.state.output_bytes = held_bytes(step.output for step in self.state.steps.values())
 
     def _added(self, output: Json, size: int) -> int:
         """What an output adds to those of the steps so far."""

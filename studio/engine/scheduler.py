@@ -117,7 +117,8 @@ def _start(turn: Turn) -> None:
 
 def _call_over(turn: Turn, event: StepEnded) -> None:
     frame = turn.frame(event.path)
-    fits = turn.record.count(event)
+    turn.record.count(event)
+    fits = not event.inner or turn.keeps(event.inner)
     match event:
         case StepSucceeded() if not fits:
             turn.fail(event.path, RunError(type="payload_too_large", message=TOO_MUCH))

@@ -109,7 +109,7 @@ class Spread:
     def all_of(self, mishaps: Mishaps) -> None:
         """What did not end well and was needed runs again, and all that depends on it."""
         for path, why in mishaps.lost.items():
-            self.start(path, why, goes_on=path not in mishaps.refused)
+            self.start(path, why, goes_on=path not in mishaps.refused or path in self.again)
         for path in mishaps.undone:
             self.start(path, "it was undone")
         for path, block in mishaps.spared:

@@ -15,7 +15,7 @@ from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, 
 from studio.contracts.steps import AgentStep, GivenStep, HierarchicalBlock, Route, StepBase, TransformStep, WorkflowStep
 from studio.engine import recalls
 from studio.engine.asking import agent_call, child_call
-from studio.engine.limits import TOO_MUCH, measure
+from studio.engine.limits import MAX_RUN_BYTES, TOO_MUCH, measure
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, measured_at, seen
@@ -142,6 +142,24 @@ class Turn:
             return  # whoever evaluates it says what is wrong
         self._cost += 1 + sum(_WALK_COST for expression in found if expression.walks)
 
+    def has_room(self, output: Json, size: int) -> bool:
+        """Whether a step may end with an output of so many bytes."""
+        if self.record.has_room(output, size):
+            return True
+        self._spend_on_all()
+        self.record.recount()
+        return self.record.has_room(output, size)
+
+    def keeps(self, inner: Sequence[StepRun]) -> bool:
+        """Whether the steps of a child workflow are taken over."""
+        if self.record.keep(inner):
+            return True
+        self._spend_on_all()
+        return self.record.keep(inner, exactly=True)
+
+    def _spend_on_all(self) -> None:
+        self._cost += MAX_RUN_BYTES // BYTES_A_COST
+
     # Reaching a step
 
     def reach(
@@ -254,7 +272,7 @@ class Turn:
         if size is None:
             size, problem = measure(output)
             self.spend_on(output, size)
-        if problem is None and path != ROOT and not self.record.has_room(output, size):
+        if problem is None and path != ROOT and not self.has_room(output, size):
             problem = TOO_MUCH
         if problem is not None:
             self.fail(path, RunError(type="payload_too_large", message=problem))

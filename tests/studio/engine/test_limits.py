@@ -36,6 +36,8 @@ class TestUnfit:
         one, other = {"a": text, "b": 1}, {"b": 1, "a": text}
         assert held_bytes([one, dict(one), None, "small", "small"]) == measure(one)[0] + 2 * measure("small")[0]
         assert held_bytes([one, other]) == 2 * measure(one)[0]  # written otherwise
+        for not_written_once in ("語" * (LARGE_BYTES - 1), [7] * 400_000):
+            assert held_bytes([not_written_once] * 2) == 2 * measure(not_written_once)[0]
 
     @pytest.mark.parametrize(
         "value", [[0, 2**64], [0.5, float("nan")], 2**64, -(2**63) - 1, float("nan"), float("inf"), "\ud800"]

@@ -281,6 +281,13 @@ class TestChildWorkflows:
         life.again()
         assert life.called == ["c/a", "c/b"]
 
+    def test_one_whose_answer_was_refused_goes_on_with_an_input_that_is_repaired_inside(self) -> None:
+        step: JsonObject = {"id": "c", "workflow": "inner", "output_schema": {"type": "integer"}}
+        life = Life(step, workflows={"inner": {"pattern": "sequential", "steps": [ask("a"), ask("b")]}})
+        life.run()
+        life.again(inputs={"c/b": "better"})
+        assert [(call.path, call.input) for call in life.model.calls] == [("c/b", "better")]
+
     def test_an_input_for_no_step_inside_fails_the_step_that_runs_it(self) -> None:
         life = self.life()
         life.run("c/d/y")
