@@ -1,5 +1,6 @@
 """The floor of a rendered prompt: a FastAPI endpoint that does one Redis GET. `python -m bench.bare_redis PORT URL`."""
 
+import gc
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -40,4 +41,5 @@ def bare_app(redis_url: str) -> FastAPI:
 if __name__ == "__main__":
     app = bare_app(sys.argv[2])
     settle_heap()
+    gc.set_threshold(50_000, 50, 50)
     uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)

@@ -1,6 +1,7 @@
 """Run one service in this process."""
 
 import contextlib
+import gc
 from typing import NoReturn
 
 import uvicorn
@@ -42,10 +43,11 @@ def server_config(app: ASGIApp, *, grace_seconds: int, host: str = "127.0.0.1", 
 def serve(app: ASGIApp, host: str, port: int) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then let requests finish for five seconds and end the process.
 
-    What was imported is taken out of the garbage collector's sight: measured, this cuts the tail of the answer times
-    to an eighth on the hot paths.
+    What was imported is taken out of the garbage collector's sight, which looks less often: measured, this cuts the
+    tail of the answer times to an eighth on the hot paths. Requests leave few cycles; a worker's runs leave more.
     """
     settle_heap()
+    gc.set_threshold(50_000, 50, 50)
     server = uvicorn.Server(server_config(app, grace_seconds=5, host=host, port=port))
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once it has stopped
         server.run()
