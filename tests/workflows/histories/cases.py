@@ -1,145 +1,26 @@
 """What is recorded: each pattern as a whole and as a block, and all that can happen to a step and to a run."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
-
-from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
-
-from studio.contracts.base import Json, JsonObject
-from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, Resolution, ResolveRequest
-from studio.contracts.runs import RunProgress, RunStatus, StepRun
-from studio.contracts.waits import Limits
-from tests.support.platform import Engine
-from tests.support.scripted_upstream import Reply
-from workflows.names import DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME, child_workflow_id
-
-Handle = WorkflowHandle[Any, Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    document: JsonObject
-    """The workflow, without its name."""
-    given: Json = None
-    says: Mapping[str, Sequence[Reply]] = field(default_factory=dict[str, Sequence[Reply]])
-    """What the model answers to messages that contain a text; `ok` to all others."""
-    workflows: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
-    status: RunStatus = "succeeded"
-    output: Json = "ok"
-    """When it succeeds: a script that says something else would record another case."""
-    meanwhile: Callable[[Engine, Handle], Awaitable[None]] | None = None
-    """What happens from outside while the run goes on."""
-    of_agent: bool = False
-    """A run of one agent alone."""
-    stays_open: bool = False
-    """The history is taken after `meanwhile`, without the run's end."""
-    continues: bool = False
-    """On a server that soon suggests to continue as new: the first and the last execution are kept."""
-    children: tuple[str, ...] = ()
-    """The paths of the steps whose child workflows' histories are kept too."""
-
-    def recordings(self, name: str) -> list[str]:
-        """What its histories are called."""
-        first = [f"{name}.first"] if self.continues else []
-        return [*first, name, *(f"{name}.{path.replace('/', '.')}" for path in self.children)]
-
-
-def agent(step_id: str, message: str, **fields: Json) -> JsonObject:
-    return {"id": step_id, "agent": {"message": message}, **fields}
-
-
-def transform(step_id: str, value: Json = 1, **fields: Json) -> JsonObject:
-    return {"id": step_id, "transform": value, **fields}
-
-
-def sequence(*steps: JsonObject, **fields: Json) -> JsonObject:
-    return {"pattern": "sequential", "steps": list(steps), **fields}
-
-
-def parallel(step_id: str, *branches: JsonObject, **fields: Json) -> JsonObject:
-    return {"id": step_id, "parallel": {"branches": list(branches), **fields}}
-
-
-def said(*texts: str, **fields: Any) -> list[Reply]:
-    return [Reply(text=text, **fields) for text in texts]
-
-
-BUSY = Reply(status=503)
-REFUSED = Reply(status=400, error={"error": {"message": "no"}})
-NEVER = said("late", hold_after=0)
-FAST: JsonObject = {"initial_interval": "10ms"}
-
-
-async def until(handle: Handle, path: str, status: str) -> None:
-    """Wait until the step, or with an empty path the run, has the status."""
-    async with asyncio.timeout(20):
-        while True:
-            progress: RunProgress = await handle.query(PROGRESS, result_type=RunProgress)
-            found = {step.id: step.status for step in progress.steps} | {"": progress.status}
-            if found.get(path) == status:
-                return
-            await asyncio.sleep(0.02)
-
-
-async def _send_two_signals(engine: Engine, handle: Handle) -> None:
-    await handle.signal("early", {"n": 1})
-    await until(handle, "late", "waiting")
-    await handle.signal("late", 2)
-
-
-async def _approve(engine: Engine, handle: Handle) -> None:
-    await until(handle, "ask", "waiting")
-    decision = Decision(decision="approve", by="somebody", edit=["edited"])
-    for path in ("nobody", "ask"):
-        request = DecideRequest(path=path, decision=decision)
-        with suppress(WorkflowUpdateFailedError):  # of nobody: a refusal belongs to the history too
-            await handle.execute_update(DECIDE, request, result_type=ApprovalOutcome)
-
-
-async def _approve_in_child(engine: Engine, handle: Handle) -> None:
-    await engine.upstream.wait_for_calls(1)
-    child = engine.client.get_workflow_handle(child_workflow_id(handle.id, "c"))
-    await until(child, "ask", "waiting")
-    request = DecideRequest(path="ask", decision=Decision(decision="approve", by="somebody"))
-    await child.execute_update(DECIDE, request, result_type=ApprovalOutcome)
-
-
-async def _resolve(engine: Engine, handle: Handle) -> None:
-    for path, action in (("again", "retry"), ("given", "done")):
-        await until(handle, path, "waiting")
-        resolution = Resolution.model_validate({"action": action, "output": "ok", "by": "somebody"})
-        request = ResolveRequest(path=path, resolution=resolution)
-        await handle.execute_update(RESOLVE, request, result_type=StepRun)
-
-
-async def _pause_and_resume(engine: Engine, handle: Handle) -> None:
-    await engine.upstream.wait_for_calls(1, "held")
-    await handle.signal(PAUSE)
-    await until(handle, "", "paused")
-    engine.upstream.release()
-    await until(handle, "first", "succeeded")
-    await handle.signal(RESUME)
-
-
-async def _raise_limit(engine: Engine, handle: Handle) -> None:
-    await until(handle, "", "paused")
-    await handle.signal(LIMITS, Limits(max_steps=10))
-    await handle.signal(RESUME)
-
-
-async def _cancel_held_call(engine: Engine, handle: Handle) -> None:
-    await engine.upstream.wait_for_calls(1, "held")
-    await handle.cancel()
-
-
-async def _wait_in_the_middle(engine: Engine, handle: Handle) -> None:
-    await until(handle, "middle/signal", "waiting")
-    await until(handle, "middle/timer", "waiting")
-    await until(handle, "", "waiting")
-
+from studio.contracts.base import JsonObject
+from tests.workflows.histories.scripts import (
+    BUSY,
+    FAST,
+    NEVER,
+    REFUSED,
+    Case,
+    agent,
+    approve,
+    approve_in_child,
+    cancel_held_call,
+    parallel,
+    pause_and_resume,
+    raise_limit,
+    resolve,
+    said,
+    send_two_signals,
+    sequence,
+    transform,
+    wait_in_the_middle,
+)
 
 JOINS = sequence(
     parallel(
@@ -363,7 +244,7 @@ CASES: dict[str, Case] = {
             {"id": "late", "wait": {"signal": "late", "timeout": "1h"}},
             agent("last", "{{ input }}", input="${{ [steps.early.output, steps.late.output] }}"),
         ),
-        meanwhile=_send_two_signals,
+        meanwhile=send_two_signals,
     ),
     "approval": Case(
         sequence(
@@ -371,7 +252,7 @@ CASES: dict[str, Case] = {
             {"id": "ask", "approval": {"message": "Send ${{ prev.output }}?", "timeout": "1h", "allow_edit": True}},
             agent("send", "send {{ input }}", input="${{ steps.ask.output.value }}"),
         ),
-        meanwhile=_approve,
+        meanwhile=approve,
     ),
     "approval_timeout": Case(
         sequence(
@@ -383,7 +264,7 @@ CASES: dict[str, Case] = {
     "pause": Case(
         sequence(agent("first", "pause here"), agent("second", "goes on")),
         says={"pause here": said("ok", hold_after=0)},
-        meanwhile=_pause_and_resume,
+        meanwhile=pause_and_resume,
     ),
     "limit_fails": Case(
         sequence(
@@ -394,17 +275,17 @@ CASES: dict[str, Case] = {
     "child_waits": Case(
         sequence({"id": "c", "workflow": "other"}, agent("after", "after it")),
         workflows={"other": sequence(agent("first", "first"), {"id": "ask", "approval": {"message": "Well?"}})},
-        meanwhile=_approve_in_child,
+        meanwhile=approve_in_child,
         children=("c",),
     ),
     "parked": Case(
         sequence(agent("again", "at first"), agent("given", "never"), transform("end", "ok"), on_failure="pause"),
         says={"at first": [REFUSED, *said("ok")], "never": [REFUSED]},
-        meanwhile=_resolve,
+        meanwhile=resolve,
     ),
     "limit_pauses": Case(
         sequence(agent("a", "one"), agent("b", "two"), agent("c", "three"), limits={"max_steps": 2}),
-        meanwhile=_raise_limit,
+        meanwhile=raise_limit,
     ),
     "child": Case(
         sequence({"id": "c", "workflow": "inner", "input": 5}, agent("after", "after")),
@@ -431,7 +312,7 @@ CASES: dict[str, Case] = {
         sequence({"id": "c", "workflow": "inner"}),
         workflows={"inner": sequence(agent("a", "slow child")) | {"finally": [agent("f", "child cleans")]}},
         says={"slow child": NEVER},
-        meanwhile=_cancel_held_call,
+        meanwhile=cancel_held_call,
         children=("c",),
         status="cancelled",
     ),
@@ -453,7 +334,7 @@ CASES: dict[str, Case] = {
         )
         | {"finally": [agent("f", "cleaned")]},
         says={"slow forever": NEVER},
-        meanwhile=_cancel_held_call,
+        meanwhile=cancel_held_call,
         status="cancelled",
     ),
     "long_turn": Case(
@@ -476,7 +357,7 @@ CASES: dict[str, Case] = {
             parallel("middle", {"id": "signal", "wait": {"signal": "go"}}, {"id": "timer", "wait": {"for": "9h"}}),
             agent("after", "after"),
         ),
-        meanwhile=_wait_in_the_middle,
+        meanwhile=wait_in_the_middle,
         stays_open=True,
     ),
 }

@@ -29,7 +29,8 @@ from tests.support.scripted_upstream import Reply
 from tests.support.servers import running
 from tests.support.span_sink import SpanSink
 from tests.workflows.histories.archive import FOLDER, KEY, write_history
-from tests.workflows.histories.cases import CASES, Case, Handle
+from tests.workflows.histories.cases import CASES
+from tests.workflows.histories.scripts import Case, Handle
 from workflows.names import child_workflow_id
 
 SUGGESTED_EVENTS = 30
