@@ -83,13 +83,15 @@ def _spans(request: RecordEndRequest, began: datetime) -> Iterator[Span]:
         if step.started_at is not None and (step.ended_at is None or step.ended_at >= began)
     ]
     yield root
-    handed_on: dict[int, dict[str, Any]] = {}
+    handed_on: dict[int, dict[str, Any] | None] = {}
+    """By the large output that was seen, how it is told again, once it was."""
     for step in ran:
         content = {"output": step.output}
-        if measure(step.output)[0] >= LARGE_BYTES:
-            content = handed_on.get(id(step.output), content)
-            if "output_cut" not in content:
-                handed_on[id(step.output)] = _beginning(step.output)
+        if id(step.output) in handed_on:
+            content = handed_on[id(step.output)] or _beginning(step.output)
+            handed_on[id(step.output)] = content
+        elif measure(step.output)[0] >= LARGE_BYTES:
+            handed_on[id(step.output)] = None
         yield _step_span(step, request, shared | content)
 
 

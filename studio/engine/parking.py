@@ -4,16 +4,17 @@ becomes of them, and no further step starts meanwhile.
 
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.interaction import Resolution, ResolveAction
-from studio.contracts.runs import RunError, is_inside
+from studio.contracts.runs import RunError
 from studio.contracts.steps import ConditionalBlock, ParallelBlock
 from studio.engine import pauses, recalls
+from studio.engine.attempts import begin_anew, clause_for, has_attempt_left
 from studio.engine.joins import decide
 from studio.engine.limits import TOO_MUCH, measure
 from studio.engine.mishaps import is_refused
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
 from studio.engine.state import Frame, Pause
-from studio.engine.turn import Turn, clause_for, has_attempt_left
+from studio.engine.turn import Turn
 from studio.errors import FieldError
 from studio.json_schema import check_value
 
@@ -119,7 +120,7 @@ def _retry(turn: Turn, path: str, error: RunError, by: str) -> None:
     anew = {"status": "pending", "waiting": None, "attempt": held.attempt + 1}
     turn.state.steps[path] = held.model_copy(update=anew)
     if is_refused(path, error):
-        turn.begin_anew([step for step in turn.state.steps.values() if is_inside(step.id, path)])
+        begin_anew(turn, path)
     data: JsonObject = {"superseded_attempt": held.attempt, "error": error.model_dump(), "resolved_by": by}
     turn.record.publish("step.retrying", path, data, held.attempt + 1)
     unparked(turn, path)

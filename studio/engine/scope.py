@@ -19,6 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9_]+(?=$|[#@\[])")
 
 
 Spend = Callable[[Json, int], None]
+"""Hears of a value that was looked at, and its size in bytes."""
 
 
 class UnusableError(Exception):
@@ -59,13 +60,9 @@ def measured_at(plan: Plan, state: RunState, path: str, value: Json) -> tuple[Js
     return result, size
 
 
-def _spend_nothing(_value: Json, _size: int) -> None:
-    """A condition's answer is small."""
-
-
 def holds(plan: Plan, state: RunState, path: str, condition: bool | str, field: str) -> bool:
     """A condition's answer. Raises `UnusableError`, also when it is neither true nor false."""
-    result = evaluate_at(plan, state, path, condition, _spend_nothing)
+    result, _ = measured_at(plan, state, path, condition)
     if not isinstance(result, bool):
         given = type_word(result)
         raise UnusableError("expression_error", f"{condition} failed: `{field}` must give true or false, not {given}")

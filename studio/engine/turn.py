@@ -6,19 +6,19 @@ Temporal's deadlock limit of two seconds.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from studio.contracts.base import Json
-from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun, is_inside
-from studio.contracts.steps import AgentStep, GivenStep, HierarchicalBlock, Route, StepBase, TransformStep, WorkflowStep
-from studio.engine import recalls
+from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
+from studio.contracts.steps import AgentStep, GivenStep, HierarchicalBlock, Route, TransformStep, WorkflowStep
+from studio.engine import attempts, recalls
 from studio.engine.asking import agent_call, child_call
 from studio.engine.limits import MAX_RUN_BYTES, TOO_MUCH, measure
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
-from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, measured_at, seen
+from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, measured_at
 from studio.engine.state import CancelStep, CoreEvent, Frame, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
@@ -32,37 +32,7 @@ BYTES_A_COST = 4_096
 """Of a value that is looked at: a list of a million numbers takes a quarter of a second to be written."""
 _WALK_COST = 1_000
 """An expression with comprehensions may take a third of a second."""
-PERMANENT = frozenset(
-    {
-        "invalid_request",
-        "prompt_error",
-        "expression_error",
-        "payload_too_large",
-        "limit_exceeded",
-        "schema_mismatch",
-        "cancelled",
-    }
-)
-"""What a block that is tried again would only fail with again."""
 TIMERS = ("timeout", "retry", "wait", "join")
-
-
-def clause_for(step: StepBase, error: RunError) -> int | Literal["continue"] | None:
-    """What the step's `on_error` does about the error: the place of the clause that catches it, or None."""
-    if isinstance(step.on_error, str):
-        return "continue" if step.on_error == "continue" else None
-    clauses = enumerate(step.on_error)
-    return next((place for place, clause in clauses if clause.catch == "all" or error.type in clause.catch), None)
-
-
-def has_attempt_left(frame: Frame, step: StepBase, error: RunError) -> bool:
-    """Whether the step's `retry` lets it begin again after the error. An agent's is that of its calls."""
-    retry = step.retry
-    if retry is None or isinstance(step, AgentStep) or frame.attempt >= retry.max_attempts:
-        return False
-    if frame.handling or frame.cancelled or frame.timed_out or error.type in PERMANENT:
-        return False
-    return error.type not in retry.non_retryable
 
 
 class Turn:
@@ -209,7 +179,7 @@ class Turn:
             return
         node = self.node(path)
         try:
-            given = self._given(path, node)
+            given = self.given(path, node)
         except UnusableError as unusable:
             self._open(path, node, None)
             self.fail(path, unusable.error)
@@ -229,7 +199,8 @@ class Turn:
     def _says_input(self, path: str, step: GivenStep) -> bool:
         return "input" in step.model_fields_set or bool(recalls.given_input(self.state, path))
 
-    def _given(self, path: str, node: PlanNode) -> Json:
+    def given(self, path: str, node: PlanNode) -> Json:
+        """What a step gets. Raises `UnusableError`."""
         if "." in self.state.frames[path].node:
             return self.patterns.question(self, path).input
         if not isinstance(node.step, GivenStep):
@@ -295,9 +266,9 @@ class Turn:
         error = recalls.recorded_error(self, path, error)
         error = error if error.step_id else error.model_copy(update={"step_id": path})
         step = self.node(path).step
-        if self._tries_again(path, frame, step, error):
+        if attempts.tries_again(self, path, frame, step, error):
             return
-        clause = None if frame.handling or frame.cancelled else clause_for(step, error)
+        clause = None if frame.handling or frame.cancelled else attempts.clause_for(step, error)
         if clause == "continue":
             self.close(path, "failed", error=error, handled=True)
         elif clause is not None:
@@ -307,47 +278,6 @@ class Turn:
             self.follow(path, f"{step.id}!{clause}")
         elif not self.patterns.parks(self, path, error):
             self.close(path, "failed", error=error)
-
-    def _tries_again(self, path: str, frame: Frame, step: StepBase, error: RunError) -> bool:
-        retry = step.retry
-        if retry is None or not has_attempt_left(frame, step, error) or recalls.is_recalled(self, path):
-            return False
-        pause = min(retry.initial_interval * retry.backoff ** min(frame.attempt - 1, 64), retry.max_interval)
-        self.clear(path, keep=("timeout",))
-        frame.attempt, frame.retrying = frame.attempt + 1, True
-        run = self.state.steps[path]
-        data: dict[str, Json] = {"superseded_attempt": run.attempt, "error": error.model_dump()}
-        self.state.steps[path] = run.model_copy(update={"attempt": run.attempt + 1})
-        self.record.publish("step.retrying", path, data, run.attempt + 1)
-        self.record.set_timer("retry", path, self.at + pause)
-        return True
-
-    def try_again(self, path: str) -> None:
-        """The next attempt of a block, from its beginning; what is inside it is to be done anew."""
-        self.frame(path).retrying = False
-        self.state.undo = [
-            undo.model_copy(update={"seen": seen(self.state, undo.path)})
-            if undo.seen is None and is_inside(undo.path, path)
-            else undo
-            for undo in self.state.undo
-        ]
-        recalls.forget_inside(self, path)
-        self.begin_anew([step for step in self.state.steps.values() if is_inside(step.id, path)])
-        for counts in (self.state.rounds, self.state.visits):
-            for inside in [found for found in counts if found == path or is_inside(found, path)]:
-                del counts[inside]
-        try:
-            given = self._given(path, self.node(path))
-        except UnusableError as unusable:
-            self.fail(path, unusable.error)
-            return
-        self.state.steps[path] = self.state.steps[path].model_copy(update={"status": "running"})
-        self.begin(path, given)
-
-    def begin_anew(self, steps: Iterable[StepRun]) -> None:
-        """Nothing that these steps did counts any more, but for what they used."""
-        anew = {"status": "pending", "output": None, "error": None, "errors": None, "handled": False}
-        self.state.steps.update({step.id: step.model_copy(update=anew) for step in steps})
 
     def clear(self, path: str, keep: Sequence[str] = ()) -> None:
         """Forget what an attempt was about: what the step waited for, how far it came, its timers but for `keep`."""

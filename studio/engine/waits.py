@@ -10,6 +10,7 @@ from studio.contracts.runs import RunError
 from studio.contracts.steps import ApprovalStep, WaitStep
 from studio.contracts.waits import Approval, Wait
 from studio.engine import fans
+from studio.engine.attempts import try_again
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
 from studio.engine.state import CancelStep
@@ -123,7 +124,7 @@ def fired(turn: Turn, timer: str) -> None:
         case "run":
             _run_timed_out(turn)
         case "retry":
-            turn.try_again(path)
+            try_again(turn, path)
         case "join":
             fans.join_timed_out(turn, path)
         case "wait":
