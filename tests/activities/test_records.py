@@ -1,5 +1,6 @@
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,22 @@ class Recorder:
         return [event.type for event in await self._stream.read(self.context.run_id)]
 
 
-@pytest.fixture
-async def recorder(tmp_path: Path, redis_url: str) -> AsyncGenerator[Recorder]:
-    database = Database(sqlite_database(tmp_path))
+@asynccontextmanager
+async def recording(folder: Path, redis_url: str, *, content: bool = True) -> AsyncGenerator[Recorder]:
+    database = Database(sqlite_database(folder))
     await migrate_database(database)
-    async with SpanSink() as sink, EventStream(redis_url) as stream, SpanSender(sink.url) as spans:
+    async with SpanSink() as sink, EventStream(redis_url) as stream, SpanSender(sink.url, content=content) as spans:
         found = Recorder(database, stream, spans, sink)
         async with database.write() as session:
             await insert_run(session, _row(found.context))
         yield found
     await database.close()
+
+
+@pytest.fixture
+async def recorder(tmp_path: Path, redis_url: str) -> AsyncGenerator[Recorder]:
+    async with recording(tmp_path, redis_url) as found:
+        yield found
 
 
 def _row(context: RunContext) -> RunRow:
@@ -133,3 +140,10 @@ class TestSpans:
         assert cut.output_cut is not None
         assert cut.output_cut.length == LARGE_BYTES + 2
         assert cut.output_cut.sha256 == hashlib.sha256(f'"{large}"'.encode()).hexdigest()
+
+    async def test_without_content_nothing_is_told_of_it(self, tmp_path: Path, redis_url: str) -> None:
+        outputs: list[Json] = ["x" * LARGE_BYTES] * 2
+        async with recording(tmp_path, redis_url, content=False) as recorder:
+            await recorder.end("succeeded", outputs=outputs, output=outputs[0])
+            spans = await recorder.sink.wait_for(3)
+        assert {(span.output, span.output_cut) for span in spans} == {(None, None)}
