@@ -91,7 +91,8 @@ class PartKeeper:
         """One life of the process; returns its exit code."""
         log = self._folder.log(self.part.name)
         rotate(log)
-        child = spawn(self.part.command, log=log, env={**own_environment(), **self.part.env})
+        environment = {**own_environment(), **self.part.env}
+        child = spawn(self.part.command, log=log, env=environment, death_signal=self.part.death_signal)
         self._child, self._ended = child, watch_end(child)
         self.state.pid, self.state.created = child.pid, created(child.pid)
         self._set(ready=False, detail="starting")

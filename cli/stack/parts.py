@@ -4,6 +4,7 @@ The tests start their servers from the same definitions.
 """
 
 import shutil
+import signal
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ class Part:
     """Parts that must be ready before this one is started."""
     stop_seconds: float = STOP_SECONDS
     """After SIGTERM; then it is killed."""
+    death_signal: signal.Signals = signal.SIGTERM
+    """What it gets when whoever started it dies."""
 
     @property
     def external(self) -> bool:
@@ -71,9 +74,12 @@ def redis(port: int, data: Path | None) -> Part:
 def mongo(port: int, data: Path | None) -> Part:
     """The MongoDB-compatible server. It is GPL software, so it only ever runs as a program of its own."""
     command = (_script("secantusd-py", "secantusdb"), "--host", LOOPBACK, "--port", str(port), "--standalone")
-    storage = ("--storage-path", str(data) if data else ":memory:", "--cache-size", "256M", "--log-level", "WARNING")
+    # Without the sync a server that is killed loses what it has answered for: a prompt's newest version.
+    storage = ("--storage-path", str(data), "--sync-on-commit") if data else ("--storage-path", ":memory:")
+    command = (*command, *storage, "--cache-size", "256M", "--log-level", "WARNING")
     url = f"mongodb://{LOOPBACK}:{port}"
-    return Part("mongo", url, mongo_probe(url), (*command, *storage), port=port)
+    # CPython can miss a signal that comes as the main thread begins to wait, and nobody would be there to send another.
+    return Part("mongo", url, mongo_probe(url), command, port=port, death_signal=signal.SIGKILL)
 
 
 def temporal(port: int, ui_port: int | None, database: Path | None, codec_url: str | None = None) -> Part:

@@ -3,9 +3,11 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from pymongo import MongoClient
 from redis import Redis
 
 from tests.support.stack import StudioCommand, only, until
@@ -13,6 +15,10 @@ from tests.support.stack import StudioCommand, only, until
 
 def _redis(studio: StudioCommand) -> Redis:
     return Redis.from_url(studio.status()["redis"]["address"], decode_responses=True)
+
+
+def _mongo(studio: StudioCommand) -> MongoClient[Any]:
+    return MongoClient(studio.status()["mongo"]["address"])
 
 
 class TestUp:
@@ -45,6 +51,18 @@ class TestUp:
         until(lambda: studio.status()["redis"]["pid"] not in {pid, None}, "another process")
         until(lambda: studio.status()["redis"]["ready"], "ready again")
         assert "redis ended (signal SIGKILL); it starts again in 0.5 s" in studio.log()
+
+    def test_a_killed_mongo_has_all_that_it_answered_for(self, studio: StudioCommand) -> None:
+        studio.up("mongo")
+        with _mongo(studio) as mongo:
+            for number in range(50):
+                mongo.kept.numbers.insert_one({"_id": number})
+        pid = studio.status()["mongo"]["pid"]
+        psutil.Process(pid).kill()
+        until(lambda: studio.status()["mongo"]["pid"] not in {pid, None}, "another process")
+        until(lambda: studio.status()["mongo"]["ready"], "ready again")
+        with _mongo(studio) as mongo:
+            assert mongo.kept.numbers.count_documents({}) == 50
 
     def test_the_data_is_there_again(self, studio: StudioCommand) -> None:
         studio.up("redis")
