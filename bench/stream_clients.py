@@ -2,7 +2,8 @@
 
 `python -m bench.stream_clients PORT READERS PATH...` opens READERS connections, in turns to each path, prints `ready`
 when all of them are answered, and after the last run's end `{"p50_ms", "p99_ms", "tokens"}`: how long tokens were under
-way. A token's text is the moment it was sent, in nanoseconds of `time.monotonic`, and a space.
+way that were sent since the reader was answered. A token's text is the moment it was sent, in nanoseconds of
+`time.monotonic`, and a space.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ class _Reader(asyncio.Protocol):
     def __init__(self, path: str) -> None:
         self._request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n".encode()
         self._rest = b""
-        self.answered = asyncio.get_running_loop().create_future()
+        self.answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.get_running_loop().create_future()
         self.delays: list[int] = []
 
@@ -39,10 +40,11 @@ class _Reader(asyncio.Protocol):
         if not self.answered.done():
             if not data.startswith(b"HTTP/1.1 200"):
                 raise RuntimeError(data.decode())
-            self.answered.set_result(None)
+            self.answered.set_result(now)
         whole, separator, self._rest = (self._rest + data).rpartition(b"\n\n")
         if separator:
-            self.delays += [now - int(sent) for sent in _TOKEN.findall(whole)]
+            sent = map(int, _TOKEN.findall(whole))
+            self.delays += [now - moment for moment in sent if moment > self.answered.result()]
             if _END in whole and not self.ended.done():
                 self.ended.set_result(None)
 
