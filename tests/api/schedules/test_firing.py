@@ -140,7 +140,7 @@ class TestBackfill:
 
     async def test_refused(self, timed: Live) -> None:
         await timed.workflow(ECHO)
-        await store(timed, {"name": "clock", "workflow": "test", "interval": "1h"})
+        await store(timed, {"name": "clock", "workflow": "test", "interval": "1h", "paused": True})
 
         async def places(start_at: str, end_at: str) -> Any:
             return (

