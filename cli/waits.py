@@ -85,6 +85,7 @@ def pause_commands(run_id: str, path: str, paused: Facts) -> list[str]:
         return [_resolve_command(run_id, str(paused.get("step_id")))]
     if paused.get("reason") != "limit_exceeded":
         return [f"studio resume {run_id}"]
-    of_child = f" --step {path}" if path else ""
+    limited = str(paused.get("limit_of", path))
+    of_child = f" --step {shlex.quote(limited)}" if limited else ""
     option = str(paused.get("limit")).partition(",")[0].replace("_", "-")
     return [f"studio limits {run_id} --{option} N{of_child}", f"studio resume {run_id}"]

@@ -24,5 +24,5 @@ def new_state(request: RunRequest) -> RunState:
         id=context.run_id, session_id=context.session_id, user_id=context.user_id, metadata=request.metadata
     )
     before = request.parent.attempts_before if request.parent is not None else 0
-    new = RunState(run=facts, input=request.input, attempts_before=before)
+    new = RunState(run=facts, input=request.input, attempts_before=before, outer=request.outer)
     return resumed(new, request.resume, context.retry)

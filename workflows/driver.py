@@ -11,11 +11,20 @@ from studio.contracts.activities import PublishEventsRequest, RecordEndRequest, 
 from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.events import NewEvent
-from studio.contracts.runs import ChildResult, ChildStatus, ParentStep, RunEnd, RunError, RunProgress, RunRequest
-from studio.engine.answers import output_of
+from studio.contracts.runs import (
+    ChildResult,
+    ChildStatus,
+    OuterLimits,
+    ParentStep,
+    RunError,
+    RunProgress,
+    RunRequest,
+)
+from studio.engine.asking import agent_of
 from studio.engine.children import child_of, child_result, child_succeeded, definition_of, resumption_of
+from studio.engine.pauses import outer_limits
 from studio.engine.plan import compile_plan
-from studio.engine.progress import progress_of
+from studio.engine.progress import end_of, progress_of
 from studio.engine.recalls import has_more
 from studio.engine.scheduler import advance
 from studio.engine.state import (
@@ -44,9 +53,9 @@ from workflows import calls
 from workflows.agent_loop import run_agent
 from workflows.carried import Carried, new_state
 from workflows.details import details_of, timer_summary
-from workflows.names import PAUSE
+from workflows.names import OUTER_LIMITS, PAUSE
 from workflows.outbox import Outbox
-from workflows.outcomes import agent_ended, child_closed, child_ended, closed
+from workflows.outcomes import agent_answered, agent_ended, child_closed, child_ended, closed
 from workflows.requests import register_handlers
 from workflows.view import ViewTeller
 
@@ -70,6 +79,8 @@ class Driver:
         self._definition = definition
         self._plan = compile_plan(definition.workflow, definition.agents)
         parent = request.parent
+        self._path = parent.path if parent is not None else ""
+        """Of the step that it carries out, as the run names it; empty for the run itself."""
         if carried is None:
             self._state = new_state(request)
             self._started_at = workflow.now()
@@ -78,10 +89,10 @@ class Driver:
             self._state = RunState.model_validate(carried.state)
             self._started_at = carried.started_at
             events = []
-        self._outbox = Outbox(events, path=parent.path if parent is not None else "")
+        self._outbox = Outbox(events, path=self._path)
         if carried is not None:
             self._outbox.take_over(carried.events, [call.path for call in carried.calls])
-        self._view = ViewTeller(self._state, path=parent.path if parent else "", is_continued=carried is not None)
+        self._view = ViewTeller(self._state, path=self._path, is_continued=carried is not None)
         self._arrived: deque[CoreEvent] = deque()
         self._left = has_more(self._state)
         """Whether the core left work to another turn."""
@@ -132,8 +143,16 @@ class Driver:
             self._view.hear_child(told.path, told.status)
             self._is_woken = True
 
+    def has_heard(self) -> bool:
+        """Whether there is nothing that it heard and has not taken yet."""
+        return not self._arrived or self._end is not None
+
     def children(self) -> list["workflow.ChildWorkflowHandle[Any, Any]"]:
         return list(self._children.values())
+
+    def outer_limits(self) -> list[OuterLimits]:
+        """Those of a child workflow that begins now."""
+        return outer_limits(self._state, self._path)
 
     # The run
 
@@ -298,26 +317,14 @@ class Driver:
         path = command.path
         self._outbox.begin(path)
         try:
-            agent = self._agent_of(command)
+            agent = agent_of(self._definition, command)
             result = await run_agent(agent, command, lambda failed: self._context(command, agent, failed))
-            output = output_of(command, result.text, result.finish_reason)
-            if isinstance(output, RunError):
-                self._outbox.settle(path, published=True)
-                self._over(StepFailed(workflow.now(), path, output, result.attempt, result.usage, result.cost_usd))
-                return
-            at = workflow.now()
+            answered = agent_answered(command, result, workflow.now())
             self._outbox.settle(path, published=True)
-            self._over(
-                StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd, cached=result.cached)
-            )
+            self._over(answered)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
             self._outbox.settle(path, published=False)
             self._over(agent_ended(error, path, workflow.now()))
-
-    def _agent_of(self, command: RunAgent) -> ResolvedAgent:
-        if isinstance(command.agent, str):
-            return self._definition.agents[command.agent]
-        return ResolvedAgent(name=command.name, spec=command.agent)
 
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
         return StepContext(
@@ -356,12 +363,16 @@ class Driver:
         resume = resumption_of(compile_plan(child.workflow), command) if command.steps else None
         if isinstance(resume, RunError):
             raise ApplicationError(resume.message, type=resume.type)
-        own = {"parent": place, "input": command.input, "resume": resume}
+        own = {"parent": place, "input": command.input, "resume": resume, "outer": self.outer_limits()}
         request = self._request.model_copy(update=own)
+        limits = (self._state.limits, self._state.outer)
         handle = await calls.start_child(request, definition_of(child, self._definition), child)
         self._children[command.path] = handle
+        # What was said meanwhile, when there was no child yet to be told:
         paused = self._state.paused
-        if paused is not None and paused.reason == "requested":  # meanwhile, when there was no child yet to be told
+        if limits != (self._state.limits, self._state.outer):
+            await handle.signal(OUTER_LIMITS, self.outer_limits())
+        if paused is not None and paused.reason == "requested":
             await handle.signal(PAUSE)
         return ChildResult.model_validate(calls.present(await handle))
 
@@ -374,14 +385,7 @@ class Driver:
             parent_span_id=self._request.parent_span_id,
             input=self._request.input,
             metadata=self._request.metadata,
-            end=RunEnd(
-                status=end.status,
-                output=end.output,
-                error=end.error,
-                progress=self.progress(),
-                started_at=self._started_at,
-                ended_at=workflow.now(),
-            ),
+            end=end_of(end, self._state, self._started_at, workflow.now()),
             events=self._outbox.take(),
         )
         recording = asyncio.create_task(calls.record_end(request))

@@ -1,4 +1,4 @@
-"""What the failure of an activity or of a child workflow means for its step, and how a workflow itself ends."""
+"""What the end of an activity or of a child workflow means for its step, and how a workflow itself ends."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,13 +15,20 @@ from temporalio.exceptions import (
 )
 from temporalio.exceptions import TimeoutError as TemporalTimeout
 
-from studio.contracts.activities import FailureDetails
+from studio.contracts.activities import CompletionResult, FailureDetails
 from studio.contracts.base import Json
 from studio.contracts.runs import ChildResult, RunError
 from studio.contracts.steps import ErrorType
-from studio.engine.answers import call_timeout
+from studio.engine.answers import call_timeout, output_of
 from studio.engine.children import child_failed
-from studio.engine.state import EndRun, StepCancelled, StepEnded, StepFailed
+from studio.engine.state import EndRun, RunAgent, StepCancelled, StepEnded, StepFailed, StepSucceeded
+
+
+def agent_answered(command: RunAgent, result: CompletionResult, at: datetime) -> StepSucceeded | StepFailed:
+    path, output = command.path, output_of(command, result.text, result.finish_reason)
+    if isinstance(output, RunError):
+        return StepFailed(at, path, output, result.attempt, result.usage, result.cost_usd)
+    return StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd, cached=result.cached)
 
 
 def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:

@@ -4,7 +4,8 @@ A Temporal signal of any name is the signal of that name that a step waits for, 
 as well as the API; those that begin with `studio_` steer the run and its child workflows.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
@@ -15,7 +16,7 @@ from temporalio.workflow import ChildWorkflowHandle
 
 from studio.contracts.base import JsonObject
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, ResolveRequest
-from studio.contracts.runs import ChildStatus, RunProgress, StepRun
+from studio.contracts.runs import ChildStatus, OuterLimits, RunProgress, StepRun
 from studio.contracts.waits import Limits
 from studio.engine.plan import Plan
 from studio.engine.scheduler import answer_errors
@@ -23,6 +24,7 @@ from studio.engine.state import (
     ApprovalDecided,
     CoreEvent,
     LimitsChanged,
+    OuterLimitsChanged,
     PauseRequested,
     ResumeRequested,
     RunState,
@@ -30,7 +32,7 @@ from studio.engine.state import (
     StepResolved,
 )
 from workflows.calls import present
-from workflows.names import CHILD, DECIDE, LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
+from workflows.names import CHILD, DECIDE, LIMITS, OUTER_LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
 
 
 class Steered(Protocol):
@@ -47,15 +49,40 @@ class Steered(Protocol):
 
     def hear_child(self, told: ChildStatus) -> None: ...
 
+    def has_heard(self) -> bool: ...
+
     def children(self) -> list[ChildWorkflowHandle[Any, Any]]: ...
+
+    def outer_limits(self) -> list[OuterLimits]: ...
 
 
 def register_handlers(run: Steered, plan: Plan) -> None:
     def progress() -> RunProgress:
         return run.progress()
 
-    def change_limits(changes: Limits) -> None:
-        run.hear(LimitsChanged(workflow.now(), changes))
+    telling = asyncio.Lock()  # children hear of limits before they hear that they may go on
+
+    async def change_limits(changes: Limits) -> None:
+        await share_limits(LimitsChanged(workflow.now(), changes))
+
+    async def change_outer_limits(outer: list[OuterLimits]) -> None:
+        await share_limits(OuterLimitsChanged(workflow.now(), outer))
+
+    async def share_limits(event: LimitsChanged | OuterLimitsChanged) -> None:
+        run.hear(event)
+        async with telling:
+            await workflow.wait_condition(run.has_heard)
+            await _tell(run.children(), OUTER_LIMITS, run.outer_limits())
+
+    async def pause() -> None:
+        run.hear(PauseRequested(workflow.now()))
+        async with telling:
+            await _tell(run.children(), PAUSE)
+
+    async def resume() -> None:
+        run.hear(ResumeRequested(workflow.now()))
+        async with telling:
+            await _tell(run.children(), RESUME)
 
     def hear_child(told: ChildStatus) -> None:
         run.hear_child(told)
@@ -71,23 +98,20 @@ def register_handlers(run: Steered, plan: Plan) -> None:
         run.hear(SignalReceived(workflow.now(), name, present(payload)))
 
     workflow.set_query_handler(PROGRESS, progress)
-    workflow.set_signal_handler(PAUSE, _steer(run, PAUSE, PauseRequested))
-    workflow.set_signal_handler(RESUME, _steer(run, RESUME, ResumeRequested))
+    workflow.set_signal_handler(PAUSE, pause)
+    workflow.set_signal_handler(RESUME, resume)
     workflow.set_signal_handler(LIMITS, change_limits)
+    workflow.set_signal_handler(OUTER_LIMITS, change_outer_limits)
     workflow.set_signal_handler(CHILD, hear_child)
     workflow.set_dynamic_signal_handler(receive)
     workflow.set_update_handler(DECIDE, decide)
     workflow.set_update_handler(RESOLVE, resolve)
 
 
-def _steer(run: Steered, signal: str, event: Callable[[Any], CoreEvent]) -> Callable[[], Any]:
-    async def steer() -> None:
-        run.hear(event(workflow.now()))
-        for child in run.children():
-            with suppress(ApplicationError):  # it has ended meanwhile
-                await child.signal(signal)
-
-    return steer
+async def _tell(children: Sequence[ChildWorkflowHandle[Any, Any]], signal: str, *arguments: Any) -> None:
+    for child in children:
+        with suppress(ApplicationError):  # it has ended meanwhile
+            await child.signal(signal, args=arguments)
 
 
 def _decide(run: Steered, request: DecideRequest) -> ApprovalOutcome:

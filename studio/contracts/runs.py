@@ -237,6 +237,18 @@ class Resumption(Wire):
     """Payloads that no step took yet, by the signal's name."""
 
 
+class OuterLimits(Wire):
+    """Limits of a workflow around a child workflow: what the child uses counts for them, too."""
+
+    path: str
+    """Of the step that runs the workflow whose limits they are; empty for the run itself."""
+    limits: Limits
+    tokens: int = 0
+    """Used outside the child, when it began or the limits were changed."""
+    cost_usd: Decimal | None = None
+    """Likewise."""
+
+
 class RunRequest(Wire):
     """First argument of every run's workflow; the second is its `ResolvedDefinition`, the third what an earlier
     execution of the same run carries on, if there was one.
@@ -253,6 +265,8 @@ class RunRequest(Wire):
     priority: RunPriority = DEFAULT_PRIORITY
     resume: Resumption | None = None
     """Of a run that is retried or a replay; None for one that begins at its beginning."""
+    outer: list[OuterLimits] = []
+    """Of a child workflow, outermost first."""
 
 
 class RunProgress(Wire):

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from studio.contracts.base import Json
+from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
 from studio.contracts.runs import is_inside
 from studio.contracts.steps import AgentStep, WorkflowStep
 from studio.engine.children import own_steps
@@ -29,6 +30,13 @@ def agent_call(turn: "Turn", path: str, step: AgentStep, node: PlanNode, given: 
         cache=_cache_of(turn, path, step),
         attempts_before=before,
     )
+
+
+def agent_of(definition: ResolvedDefinition, command: RunAgent) -> ResolvedAgent:
+    """Whom a call asks."""
+    if isinstance(command.agent, str):
+        return definition.agents[command.agent]
+    return ResolvedAgent(name=command.name, spec=command.agent)
 
 
 def _cache_of(turn: "Turn", path: str, step: AgentStep) -> CacheUse | None:

@@ -6,8 +6,8 @@ from studio.contracts.base import Json
 from studio.contracts.runs import RunError, is_inside
 from studio.contracts.steps import AgentStep, StepBase
 from studio.engine import recalls
+from studio.engine.frames import Frame
 from studio.engine.scope import UnusableError, seen
-from studio.engine.state import Frame
 
 if TYPE_CHECKING:
     from studio.engine.turn import Turn

@@ -2,9 +2,10 @@
 
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError, RunStatus
+from studio.engine.frames import Frame
 from studio.engine.plan import FINALLY, ROOT
 from studio.engine.scope import UnusableError
-from studio.engine.state import Frame, Outcome
+from studio.engine.state import Outcome
 from studio.engine.turn import Turn
 
 

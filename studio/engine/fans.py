@@ -5,10 +5,10 @@ from typing import cast
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ParallelBlock
+from studio.engine.frames import Fan, Frame
 from studio.engine.joins import decide, needed_of
 from studio.engine.recalls import is_gone_through
 from studio.engine.scope import UnusableError, child_path
-from studio.engine.state import Fan, Frame
 from studio.engine.turn import Turn
 from studio.expressions import type_word
 

@@ -14,9 +14,9 @@ from typing import cast
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError, StepRun
 from studio.contracts.steps import GraphBlock
+from studio.engine.frames import Mesh
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError, child_path
-from studio.engine.state import Mesh
 from studio.engine.tokens import Tokens, opened
 from studio.engine.turn import Turn
 

@@ -7,7 +7,7 @@ from typing import Literal
 from studio.contracts.joins import Join, TimedJoin
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ParallelBlock
-from studio.engine.state import Fan
+from studio.engine.frames import Fan
 
 
 def needed_of(join: Join, total: int) -> int | None:

@@ -17,11 +17,12 @@ from studio.engine.memory_clock import VirtualClock
 from studio.engine.memory_people import Nobody, People, awaited
 from studio.engine.memory_workflow import MemoryWorkflow, World
 from studio.engine.plan import compile_plan
-from studio.engine.progress import progress_of
+from studio.engine.progress import end_of
 from studio.engine.recalls import resumed
 from studio.engine.state import (
     ApprovalDecided,
     EndRun,
+    LimitsChanged,
     PauseRequested,
     Request,
     ResumeRequested,
@@ -90,6 +91,9 @@ class MemoryDriver:
             case PauseRequested() | ResumeRequested():
                 for workflow in list(self._run.all()):
                     workflow.feed(request)
+            case LimitsChanged():
+                self._run.feed(request)
+                self._run.share_limits()
             case SignalReceived():
                 (self._run.listener(request.name) or self._run).feed(request)
             case ApprovalDecided() | StepResolved():
@@ -100,11 +104,4 @@ class MemoryDriver:
                 self._run.feed(request)
 
     def _over(self, end: EndRun, state: RunState) -> None:
-        self._end = RunEnd(
-            status=end.status,
-            output=end.output,
-            error=end.error,
-            progress=progress_of(state),
-            started_at=self._start,
-            ended_at=self._clock.now,
-        )
+        self._end = end_of(end, state, self._start, self._clock.now)

@@ -8,9 +8,10 @@ from functools import partial
 from typing import assert_never
 
 from studio.contracts.activities import AnswerCaching
-from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition
+from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, RunError
+from studio.engine.asking import agent_of
 from studio.engine.caching import is_worth_keeping
 from studio.engine.children import (
     child_failed,
@@ -25,6 +26,7 @@ from studio.engine.children import (
 from studio.engine.memory_calls import AgentCall, ModelReply, Prompts, Replies
 from studio.engine.memory_clock import Due, VirtualClock
 from studio.engine.memory_people import GivenResolution, People, RequestRefused, waits_for_signal
+from studio.engine.pauses import outer_limits
 from studio.engine.plan import Plan, compile_plan
 from studio.engine.recalls import resumed
 from studio.engine.scheduler import advance, answer_errors
@@ -35,6 +37,7 @@ from studio.engine.state import (
     CancelTimer,
     CoreEvent,
     EndRun,
+    OuterLimitsChanged,
     PauseRequested,
     Publish,
     RunAgent,
@@ -120,6 +123,12 @@ class MemoryWorkflow:
                 return found
         return None
 
+    def share_limits(self) -> None:
+        """Tell the child workflows of limits that were changed."""
+        for child in list(self._children.values()):
+            child.feed(OuterLimitsChanged(self._clock.now, outer_limits(self.state, self._path)))
+            child.share_limits()
+
     def start(self) -> None:
         self.feed(RunStarted(self._clock.now))
 
@@ -199,18 +208,13 @@ class MemoryWorkflow:
     # Agents
 
     def _begin_agent(self, command: RunAgent) -> None:
-        call = AgentCall(command, self._agent_of(command), self._clock.now)
+        call = AgentCall(command, agent_of(self._definition, command), self._clock.now)
         try:
             call.open(self._world.prompts)
         except StudioError as error:
             self._answer(call.failed(self._clock.now, RunError(type="prompt_error", message=error.detail)), call)
             return
         self._ask(call)
-
-    def _agent_of(self, command: RunAgent) -> ResolvedAgent:
-        if isinstance(command.agent, str):
-            return self._definition.agents[command.agent]
-        return ResolvedAgent(name=command.name, spec=command.agent)
 
     def _ask(self, call: AgentCall) -> None:
         text, until = self._world.answers.get(_key(call.caching), ("", self._clock.now))
@@ -267,7 +271,12 @@ class MemoryWorkflow:
         if isinstance(resume, RunError):
             self._refuse(path, resume)
             return
-        new = RunState(run=self.state.run, input=command.input, attempts_before=command.attempts_before)
+        new = RunState(
+            run=self.state.run,
+            input=command.input,
+            attempts_before=command.attempts_before,
+            outer=outer_limits(self.state, self._path),
+        )
         child = MemoryWorkflow(
             self._world,
             definition_of(found, self._definition),

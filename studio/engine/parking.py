@@ -8,12 +8,13 @@ from studio.contracts.runs import RunError
 from studio.contracts.steps import ConditionalBlock, ParallelBlock
 from studio.engine import pauses, recalls
 from studio.engine.attempts import begin_anew, clause_for, has_attempt_left
+from studio.engine.frames import Frame
 from studio.engine.joins import decide
 from studio.engine.limits import TOO_MUCH, measure
 from studio.engine.mishaps import is_refused
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
-from studio.engine.state import Frame, Pause
+from studio.engine.state import Pause
 from studio.engine.turn import Turn
 from studio.errors import FieldError
 from studio.json_schema import check_value

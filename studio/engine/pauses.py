@@ -1,9 +1,10 @@
 """Limits and pauses: whether a step may start now, later or not at all."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from studio.contracts.base import JsonObject
-from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError
+from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, OuterLimits, RunError
 from studio.contracts.waits import Limits
 from studio.engine.plan import ROOT
 from studio.engine.state import Pause, RunState
@@ -30,15 +31,15 @@ def may_start(turn: Turn, path: str) -> bool:
     """
     if turn.state.phase != "running":
         return True
-    exceeded = _exceeded(turn.state, turn.state.steps[path].kind)
-    if exceeded is not None and turn.state.limits is not None and turn.state.limits.on_exceeded == "fail":
+    reached = _reached(turn.state, turn.state.steps[path].kind)
+    if reached is not None and reached.fails:
         turn.frame(path).cancelled = True
         if not turn.frame(ROOT).stopping:
-            turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {exceeded}."))
+            turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {reached.limit}."))
         turn.close(path, "cancelled")  # last, so that no block around it takes this for an answer
         return False
-    if exceeded is not None:
-        pause(turn, Pause(reason="limit_exceeded", limit=exceeded))
+    if reached is not None:
+        pause(turn, Pause(reason="limit_exceeded", limit=reached.limit, limit_of=reached.of))
     if turn.state.frames[path].retrying and (turn.state.paused is None or turn.state.paused.reason == "step_failed"):
         turn.frame(path).retrying = False  # a parked step that somebody has begin again does so beside others
         return True
@@ -78,17 +79,57 @@ def resume(turn: Turn) -> None:
         turn.later("start", path)
 
 
-def _exceeded(state: RunState, kind: str) -> str | None:
-    limits = state.limits
-    if limits is None or kind in BLOCK_KINDS:
+def outer_limits(state: RunState, path: str) -> list[OuterLimits]:
+    """What bounds a child workflow that begins now besides its own limits. `path` is of the step that runs this
+    workflow, as the run names it. Child workflows side by side are each bound by all that is left.
+    """
+    if state.phase != "running":
+        return []
+    held = state.outer if state.limits is None else [*state.outer, OuterLimits(path=path, limits=state.limits)]
+    return [
+        one.model_copy(
+            update={"tokens": one.tokens + state.usage.total_tokens, "cost_usd": _sum(one.cost_usd, state.cost_usd)}
+        )
+        for one in held
+    ]
+
+
+@dataclass(frozen=True)
+class _Reached:
+    limit: str
+    """`max_tokens, 5000`."""
+    fails: bool
+    of: str | None = None
+    """As `Pause.limit_of`."""
+
+
+def _reached(state: RunState, kind: str) -> _Reached | None:
+    """The limit that keeps a step of the kind from starting."""
+    if kind in BLOCK_KINDS:
         return None
-    if limits.max_steps is not None and state.calls >= limits.max_steps:
-        return f"max_steps, {limits.max_steps}"
+    own = state.limits
+    if own is not None and own.max_steps is not None and state.calls >= own.max_steps:
+        return _Reached(f"max_steps, {own.max_steps}", own.on_exceeded == "fail")
     if kind not in CALL_KINDS:
         return None
-    if limits.max_tokens is not None and state.usage.total_tokens >= limits.max_tokens:
+    if own is not None and (limit := _spent(own, state.usage.total_tokens, state.cost_usd)):
+        return _Reached(limit, own.on_exceeded == "fail")
+    for outer in state.outer:
+        tokens, cost = outer.tokens + state.usage.total_tokens, _sum(outer.cost_usd, state.cost_usd)
+        if limit := _spent(outer.limits, tokens, cost):
+            return _Reached(limit, outer.limits.on_exceeded == "fail", outer.path)
+    return None
+
+
+def _spent(limits: Limits, tokens: int, cost: Decimal | None) -> str | None:
+    """The limit that is reached with so much."""
+    if limits.max_tokens is not None and tokens >= limits.max_tokens:
         return f"max_tokens, {limits.max_tokens}"
-    spent = state.cost_usd
-    if limits.max_cost_usd is not None and spent is not None and spent >= Decimal(str(limits.max_cost_usd)):
+    if limits.max_cost_usd is not None and cost is not None and cost >= Decimal(str(limits.max_cost_usd)):
         return f"max_cost_usd, {limits.max_cost_usd}"
     return None
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """None when neither is known."""
+    return other if one is None else one + (other or 0)

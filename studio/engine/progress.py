@@ -1,9 +1,10 @@
 """A run as it stands, for whoever asks."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
-from studio.contracts.runs import RunProgress, RunStatus
-from studio.engine.state import RunState
+from studio.contracts.runs import RunEnd, RunProgress, RunStatus
+from studio.engine.state import EndRun, RunState
 
 _NO_CHILDREN: Mapping[str, RunStatus] = {}
 
@@ -17,6 +18,18 @@ def progress_of(state: RunState) -> RunProgress:
         cost_usd=state.cost_usd,
         limits=state.limits,
         signals=state.signals,
+    )
+
+
+def end_of(end: EndRun, state: RunState, started_at: datetime, ended_at: datetime) -> RunEnd:
+    """What is written down of a run that ended in this state."""
+    return RunEnd(
+        status=end.status,
+        output=end.output,
+        error=end.error,
+        progress=progress_of(state),
+        started_at=started_at,
+        ended_at=ended_at,
     )
 
 

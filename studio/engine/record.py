@@ -10,22 +10,19 @@ from studio.contracts.base import Json
 from studio.contracts.events import EventType, NewEvent, cut_content
 from studio.contracts.folding import LARGE_BYTES, is_same
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
+from studio.engine.frames import Fan, Frame, Mesh, Team
 from studio.engine.limits import MAX_RUN_BYTES, held_bytes, measure
 from studio.engine.scope import local_names
 from studio.engine.state import (
     CancelTimer,
     Command,
     EndRun,
-    Fan,
-    Frame,
-    Mesh,
     Publish,
     RunState,
     StartTimer,
     StepCancelled,
     StepEnded,
     StepSucceeded,
-    Team,
 )
 
 _CHANGED = ("steps", "frames", "rounds", "visits", "timers", "undo", "held", "parked", "signals")

@@ -21,6 +21,7 @@ from studio.contracts.steps import (
     WaitStep,
 )
 from studio.engine import chains, ending, fans, graphs, parking, pauses, teams, waits
+from studio.engine.frames import Frame
 from studio.engine.limits import TOO_MUCH
 from studio.engine.patterns import Patterns
 from studio.engine.plan import ROOT, Plan
@@ -30,8 +31,8 @@ from studio.engine.state import (
     CancelRequested,
     Command,
     CoreEvent,
-    Frame,
     LimitsChanged,
+    OuterLimitsChanged,
     Pause,
     PauseRequested,
     Request,
@@ -94,6 +95,8 @@ def _asked(turn: Turn, event: Request) -> None:
             pauses.resume(turn)
         case LimitsChanged():
             pauses.change_limits(turn, event.changes)
+        case OuterLimitsChanged():
+            turn.state.outer = event.outer
         case _:
             assert_never(event)
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ErrorType, GivenStep, HierarchicalBlock, Route
+from studio.engine.frames import Frame
 from studio.engine.limits import measure
 from studio.engine.plan import ROOT, Plan
-from studio.engine.state import Frame, RunState
+from studio.engine.state import RunState
 from studio.expressions import Expression, ExpressionError, evaluate, expressions_in, type_word
 
 _ID = re.compile(r"[A-Za-z0-9_]+(?=$|[#@\[])")

@@ -5,7 +5,8 @@ from typing import cast
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import RunError
 from studio.contracts.steps import HierarchicalBlock
-from studio.engine.state import RunAgent, Team
+from studio.engine.frames import Team
+from studio.engine.state import RunAgent
 from studio.engine.turn import Turn
 from studio.expressions import as_text
 

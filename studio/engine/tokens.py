@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TypeVar
 
 from studio.contracts.joins import AtLeast
+from studio.engine.frames import Mesh
 from studio.engine.plan import Net
-from studio.engine.state import Mesh
 
 KeyT = TypeVar("KeyT", int, str)
 _OTHERS = ""

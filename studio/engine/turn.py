@@ -15,11 +15,12 @@ from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, 
 from studio.contracts.steps import AgentStep, GivenStep, HierarchicalBlock, Route, TransformStep, WorkflowStep
 from studio.engine import attempts, recalls
 from studio.engine.asking import agent_call, child_call
+from studio.engine.frames import Frame
 from studio.engine.limits import MAX_RUN_BYTES, TOO_MUCH, measure
 from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, measured_at
-from studio.engine.state import CancelStep, CoreEvent, Frame, RunState, Tick, Undo
+from studio.engine.state import CancelStep, CoreEvent, RunState, Tick, Undo
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
 

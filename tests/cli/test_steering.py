@@ -175,6 +175,16 @@ class TestLimits:
         assert "goes on" in (await platform.studio("resume", run_id)).ok().out
         assert (await platform.api.finished(run_id))["status"] == "succeeded"
 
+    async def test_a_runs_limit_that_a_child_workflow_reached_is_raised_on_the_run(self, platform: Platform) -> None:
+        inner = one_step(f"{ASK}\n  - {ASK.replace('ask', 'again')}").replace("name: flow", "name: inner")
+        platform.studio.write("inner.yaml", inner)
+        (await platform.studio("apply", "-f", "inner.yaml")).ok()
+        run_id = await started(platform, one_step("{id: c, workflow: inner}", limits="{max_tokens: 1}"), "paused")
+        shown = (await platform.studio("get", run_id)).ok().out
+        raising = f"  studio limits {run_id} --max-tokens N\n  studio resume {run_id}\n"
+        assert f"\npaused in c: max_tokens 1 is reached\n{raising}" in shown
+        assert (await platform.studio("cancel", run_id)).ok()
+
     @pytest.mark.parametrize(
         "arguments",
         [

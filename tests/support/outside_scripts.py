@@ -177,6 +177,20 @@ LIMIT_RAISED = OutsideScript(
     ),
     [Act(1, ("", "paused"), Limits(max_tokens=100)), Act(2, ("", "paused"), RESUME)],
 )
+RUNS_LIMIT_RAISED = OutsideScript(
+    Script(
+        steps=[agent("one", "first"), {"id": "c", "workflow": "inner"}],
+        workflows={
+            "inner": sequence({"id": "d", "workflow": "deep"}),
+            "deep": sequence(agent("two", "second"), agent("three", "third")),
+        },
+        answers={"one": [Answer("1 2")], "c/d/two": [Answer("3")], "c/d/three": [Answer("4")]},
+        says={"one": "first", "c/d/two": "second", "c/d/three": "third"},
+        fields={"limits": {"max_tokens": 20}},
+    ),
+    [Act(1, ("", "paused"), Limits(max_tokens=100)), Act(2, ("", "paused"), RESUME)],
+)
+"""Reached in a child of a child; raised and resumed in one workflow task, or nearly."""
 ONCE = {"max_attempts": 1}
 PARKED = OutsideScript(
     Script(

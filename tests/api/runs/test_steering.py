@@ -84,6 +84,16 @@ class TestLimits:
         assert (await live.api.finished(run_id))["status"] == "succeeded"
         assert (await live.api.patch(f"/runs/{run_id}/limits", {"max_steps": 5}, step_id="c")).status == 404
 
+    async def test_the_runs_limit_holds_in_a_child_workflow_and_is_raised_for_both(self, live: Live) -> None:
+        await live.workflow(ASK, ASK | {"id": "again"}, name="inner")
+        await live.workflow({"id": "c", "workflow": "inner"}, limits={"max_tokens": 1})
+        run_id = await live.start()
+        run = await live.api.until(f"/runs/{run_id}", lambda run: run["status"] == "paused")
+        assert [step["id"] for step in run["steps"] if step["status"] == "succeeded"] == ["c/ask"]
+        (await live.api.patch(f"/runs/{run_id}/limits", {"max_tokens": None})).ok(200)
+        await live.api.post(f"/runs/{run_id}/resume")
+        assert (await live.api.finished(run_id))["status"] == "succeeded"
+
     @pytest.mark.parametrize("body", [{"max_tokens": 0}, {"max_money": 1}, {"timeout": "soon"}])
     async def test_nonsense_is_refused_with_its_place(self, live: Live, body: JsonObject) -> None:
         await live.workflow(LISTEN)
