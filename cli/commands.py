@@ -149,7 +149,7 @@ def run(
     Example: studio run research-brief topic="heat pumps"
     """
     from cli.inputs import parse_input, parse_metadata
-    from cli.runs import RunOptions, start_and_watch
+    from cli.starts import RunOptions, start_and_watch
 
     if batch is not None:
         from cli.batches import read_inputs, start_batch

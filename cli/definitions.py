@@ -17,12 +17,12 @@ from cli.remote import FAILED, with_api
 from studio.clients.api import ApiClient
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import AnyWorkflow, parse_workflow
-from studio.contracts.resources import ApplyReport, Graph
+from studio.contracts.reports import ApplyReport, Graph
 from studio.documents import load_documents
 from studio.engine.checks import check_workflow
 from studio.engine.drawing import workflow_graph
 from studio.errors import InvalidInput
-from studio.web.problems import field_errors
+from studio.web.field_errors import field_errors
 
 _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from studio.contracts.base import Contract, Json
-from studio.contracts.resources import Finding
+from studio.contracts.reports import Finding
 from studio.documents import Document, load_documents
 from studio.errors import FieldError, InvalidInput, StudioError
 

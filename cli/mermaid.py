@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from studio.contracts.base import Json
-from studio.contracts.resources import Graph
+from studio.contracts.reports import Graph
 
 _SHAPES = {
     "agent": ('(["', '"])'),

@@ -4,8 +4,7 @@ from rich.text import Text
 
 from cli.output import count_text, out, print_json, print_table, print_text, safe
 from cli.remote import with_api
-from cli.runs import show_outcome
-from cli.watch import Watched, announce, open_view, watch
+from cli.watch import Watched, announce, open_view, show_outcome, watch
 from studio.clients.api import ApiClient
 from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun
 from studio.contracts.runs import Run

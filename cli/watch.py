@@ -11,9 +11,10 @@ from rich.text import Text
 
 from cli.follow import ConnectionLost, follow, read_run
 from cli.live import LiveView
-from cli.output import err, on_terminal, out
+from cli.output import err, on_terminal, out, print_json
 from cli.plain import PlainView, WaitsView
 from cli.remote import FAILED, INTERRUPTED
+from cli.summary import print_end
 from studio.clients.api import ApiClient
 from studio.contracts.events import RunEvent
 from studio.contracts.runs import FINAL_STATUSES, Run
@@ -64,6 +65,18 @@ async def watch(
 async def _stopped(api: ApiClient, run_id: str, why: Watched) -> tuple[Run, Watched]:
     run = await api.get_run(run_id)
     return run, "ended" if run.status in FINAL_STATUSES else why
+
+
+def show_outcome(run: Run, watched: Watched, *, followed: bool, as_json: bool) -> None:
+    """Of a run that this command began; ends the command with it when it was followed."""
+    if as_json:
+        print_json(run)
+    elif not followed:
+        out().print(Text(f"{run.id} {run.status}. Watch it with `studio events {run.id} -f`."))
+    elif watched == "ended":
+        print_end(run)
+    if followed:
+        exit_as(run, watched)
 
 
 def exit_as(run: Run, watched: Watched) -> NoReturn:

@@ -20,12 +20,12 @@ from studio.contracts.definitions import (
     parse_definition,
 )
 from studio.contracts.prompts import PromptDocument
-from studio.contracts.resources import DocumentKind
+from studio.contracts.reports import DocumentKind
 from studio.contracts.schedules import ScheduleDefinition
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
 from studio.store.references import reference_errors, target_errors
-from studio.web.problems import field_errors
+from studio.web.field_errors import field_errors
 
 _SHAPES: dict[DocumentKind, Any] = {**SHAPES, "prompt": PromptDocument}
 KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)

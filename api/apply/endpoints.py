@@ -9,7 +9,7 @@ from api.apply.service import apply_documents, export_documents, validate_docume
 from api.deps import PartsDep, ProjectFilter
 from api.docs import problems
 from studio.contracts.base import NAME_PATTERN
-from studio.contracts.resources import ApplyReport, DocumentKind, ValidationReport
+from studio.contracts.reports import ApplyReport, DocumentKind, ValidationReport
 from studio.document_writer import dump_documents
 from studio.errors import InvalidInput
 from studio.web.json_route import JsonRoute

@@ -13,7 +13,7 @@ from api.schedules.temporal import TemporalSchedules
 from studio.clients.prompts import PromptClient
 from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
-from studio.contracts.resources import AppliedDocument, ApplyReport, DocumentKind, Finding, Graph, ValidationReport
+from studio.contracts.reports import AppliedDocument, ApplyReport, DocumentKind, Finding, Graph, ValidationReport
 from studio.db.engine import Database, ReadSession, WriteSession
 from studio.db.tables import DefinitionRow
 from studio.engine.drawing import workflow_graph

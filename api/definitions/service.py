@@ -17,7 +17,7 @@ from studio.contracts.definitions import (
     parse_definition,
     parse_workflow,
 )
-from studio.contracts.resources import Graph
+from studio.contracts.reports import Graph
 from studio.contracts.schedules import ScheduleDefinition
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
@@ -26,8 +26,8 @@ from studio.engine.drawing import workflow_graph
 from studio.errors import Conflict, FieldError, NotFound, invalid, located
 from studio.store import definitions as store
 from studio.store.references import reference_errors, target_errors
+from studio.web.field_errors import invalid_input
 from studio.web.preconditions import check_if_match, etag_of
-from studio.web.problems import invalid_input
 
 SHOWN_USERS = 10
 

@@ -13,8 +13,8 @@ from studio.contracts.interaction import DecideApproval
 from studio.contracts.runs import Run
 from studio.contracts.waits import SignalName
 from studio.errors import FieldError, InvalidInput
+from studio.web.field_errors import invalid_input
 from studio.web.json_route import parse_json
-from studio.web.problems import invalid_input
 
 
 class _Cancel(Contract):

@@ -10,7 +10,8 @@ from api.deps import DEFAULT_PROJECT, Project, ProjectFilter, ReadSessionDep, Re
 from api.docs import problems
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.definitions import AnyWorkflow
-from studio.contracts.resources import Graph, StoredWorkflow, WorkflowVersion
+from studio.contracts.reports import Graph
+from studio.contracts.resources import StoredWorkflow, WorkflowVersion
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit

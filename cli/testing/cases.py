@@ -16,7 +16,7 @@ from studio.contracts.steps import ErrorType
 from studio.contracts.waits import SignalName
 from studio.documents import Document
 from studio.errors import FieldError
-from studio.web.problems import field_errors
+from studio.web.field_errors import field_errors
 
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 Money = Annotated[Decimal, Field(ge=0)]

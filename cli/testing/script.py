@@ -18,7 +18,7 @@ from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import RunError, RunUsage
 from studio.engine.memory_calls import ModelCall, ModelReply
 from studio.errors import FieldError
-from studio.web.problems import field_errors
+from studio.web.field_errors import field_errors
 
 _SHOWN = 200
 

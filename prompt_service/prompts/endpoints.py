@@ -32,9 +32,9 @@ from studio.contracts.prompts import (
     VersionDraft,
 )
 from studio.errors import FieldError, InvalidInput
+from studio.web.field_errors import invalid_input
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from studio.web.preconditions import ANONYMOUS, Actor, IfMatch, etag_of
-from studio.web.problems import invalid_input
 from studio.web.responses import JSONResponse
 
 router = APIRouter(prefix="/api/v1", tags=["prompts"])

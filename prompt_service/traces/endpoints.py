@@ -16,8 +16,8 @@ from studio.contracts.prompts import DEFAULT_PROJECT
 from studio.contracts.spans import IngestResult, Span, SpanKind, SpanStatus
 from studio.contracts.traces import StoredRejection, TraceDetail, TraceSummary
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput
+from studio.web.field_errors import invalid_input
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
-from studio.web.problems import invalid_input
 
 router = APIRouter(prefix="/api/v1", tags=["traces"])
 METADATA = "metadata."

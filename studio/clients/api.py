@@ -14,8 +14,8 @@ from studio.contracts.base import Json, JsonObject, Page
 from studio.contracts.batches import Batch, StartBatch
 from studio.contracts.events import RunEvent
 from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
+from studio.contracts.reports import ApplyReport, ValidationReport
 from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun
-from studio.contracts.resources import ApplyReport, ValidationReport
 from studio.contracts.runs import Run, RunKind, StartRun, StepRun
 from studio.contracts.schedules import StoredSchedule
 from studio.contracts.waits import Limits

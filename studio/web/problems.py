@@ -1,26 +1,21 @@
 """RFC 9457 `application/problem+json`: the one place where errors become HTTP answers."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from studio.contracts.base import Json
-from studio.contracts.steps import UNION_TAGS
-from studio.errors import DependencyUnavailable, FieldError, InvalidInput, StudioError
-from studio.web.field_messages import hint_of, message_of
+from studio.errors import DependencyUnavailable, FieldError, StudioError
+from studio.web.field_errors import invalid_input
 from studio.web.responses import dump_json
-from studio.web.shapes import fields_at
 
 MEDIA_TYPE = "application/problem+json"
-_KEY = "[key]"
-"""Pydantic's own end of a place that is an object's key, not its value."""
 BodyT = TypeVar("BodyT")
 _log = structlog.get_logger(__name__)
 
@@ -58,51 +53,6 @@ def problem_response(error: StudioError) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, DependencyUnavailable) else None
     body = problem_body(error.code, error.title, error.status, error.detail, error.errors, error.extra)
     return Response(body, error.status, headers, MEDIA_TYPE)
-
-
-def field_errors(
-    error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = (), shape: Any = None
-) -> list[FieldError]:
-    """Pydantic's findings in the contract's shape. The offending input is left out: it may hold a secret.
-
-    `shape` is the type that was asked for, where that is known: then a field that there is not comes with those that
-    there are. A union's tags are written `<tag>` in our contracts; they are no part of the place. An error of ours
-    says in its context which field it is `at`, and its `hint`.
-    """
-    problems = error.errors()
-    misspelt = {(*problem["loc"][:-1], near) for problem in problems if (near := _meant(problem, shape)) is not None}
-    found: list[FieldError] = []
-    for problem in problems:
-        if problem["type"] == "missing" and tuple(problem["loc"]) in misspelt:
-            continue  # it is there under another name
-        loc = [part for part in problem["loc"] if part not in UNION_TAGS and part != _KEY]
-        told = {**problem, "loc": loc}
-        hint = hint_of(told, _siblings(problem, shape))
-        at = (problem.get("ctx") or {}).get("at")
-        place = [*prefix, *loc, *([] if at is None else [at])]
-        found.append(FieldError(loc=place, msg=message_of(told), type=problem["type"], hint=hint))
-    return found
-
-
-def _siblings(problem: Mapping[str, Any], shape: Any) -> list[str]:
-    return fields_at(shape, problem["loc"][:-1]) if shape is not None and problem["type"] == "extra_forbidden" else []
-
-
-def _meant(problem: Mapping[str, Any], shape: Any) -> str | None:
-    close = difflib.get_close_matches(str(problem["loc"][-1]), _siblings(problem, shape), 1) if problem["loc"] else []
-    return close[0] if close else None
-
-
-def invalid_input(
-    error: ValidationError | RequestValidationError, *, prefix: Sequence[str | int] = (), shape: Any = None
-) -> InvalidInput:
-    """Summarise in `detail`, so that a log line or a terminal is enough to see what is wrong."""
-    errors = field_errors(error, prefix=prefix, shape=shape)
-    first = errors[0]
-    place = ".".join(str(part) for part in first.loc)
-    hint = f" ({first.hint})" if first.hint else ""
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return InvalidInput(f"{place}: {first.msg}{hint}{more}", errors=errors)
 
 
 async def _render_studio_error(_request: Request, error: Any) -> Response:
