@@ -1,7 +1,8 @@
 """What a run answers to from outside: queries, signals and updates.
 
 A Temporal signal of any name is the signal of that name that a step waits for, so that `temporal workflow signal` works
-as well as the API; those that begin with `studio_` steer the run and its child workflows.
+as well as the API; a second argument is a key with which it counts once. Those that begin with `studio_` steer the run
+and its child workflows.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.workflow import ChildWorkflowHandle
 
-from studio.contracts.base import JsonObject
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, Decision, ResolveRequest
 from studio.contracts.runs import ChildStatus, OuterLimits, RunProgress, StepRun
 from studio.contracts.waits import Limits
@@ -94,8 +95,8 @@ def register_handlers(run: Steered, plan: Plan) -> None:
         return _resolve(run, plan, present(request))
 
     def receive(name: str, arguments: Sequence[RawValue]) -> None:
-        payload = workflow.payload_converter().from_payload(arguments[0].payload) if arguments else None
-        run.hear(SignalReceived(workflow.now(), name, present(payload)))
+        payload, key = (*map(_value, arguments[:2]), None, None)[:2]
+        run.hear(SignalReceived(workflow.now(), name, payload, key if isinstance(key, str) else None))
 
     workflow.set_query_handler(PROGRESS, progress)
     workflow.set_signal_handler(PAUSE, pause)
@@ -106,6 +107,10 @@ def register_handlers(run: Steered, plan: Plan) -> None:
     workflow.set_dynamic_signal_handler(receive)
     workflow.set_update_handler(DECIDE, decide)
     workflow.set_update_handler(RESOLVE, resolve)
+
+
+def _value(argument: RawValue) -> Json:
+    return present(workflow.payload_converter().from_payload(argument.payload))
 
 
 async def _tell(children: Sequence[ChildWorkflowHandle[Any, Any]], signal: str, *arguments: Any) -> None:

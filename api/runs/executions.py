@@ -91,6 +91,7 @@ class Begun:
             cost_usd=resume.cost_usd,
             limits=resume.limits,
             signals=resume.signals,
+            heard=resume.heard,
         )
 
 

@@ -47,7 +47,13 @@ async def _with_children(
     shown = list(steps.values())
     status = _status(progress.status, inner, shown)
     return RunProgress(
-        status=status, steps=shown, usage=usage, cost_usd=cost, limits=progress.limits, signals=progress.signals
+        status=status,
+        steps=shown,
+        usage=usage,
+        cost_usd=cost,
+        limits=progress.limits,
+        signals=progress.signals,
+        heard=progress.heard,
     )
 
 

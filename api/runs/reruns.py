@@ -102,6 +102,7 @@ class Reruns:
             cost_usd=progress.cost_usd,
             limits=_merged(progress.limits, body.limits),
             signals=progress.signals,
+            heard=progress.heard,
         )
         await self._begin_again(run, resumption, actor)
         return await self._runs.read(run_id)

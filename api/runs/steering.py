@@ -1,14 +1,15 @@
 """What can be said to a run that goes on: pause, resume, other limits, a signal, a person's decision."""
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from typing import cast
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from api.runs.executions import Executions
 from api.runs.service import RunService
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.interaction import (
     ApprovalOutcome,
     DecideApproval,
@@ -24,7 +25,11 @@ from studio.contracts.waits import Limits
 from studio.db.engine import Database
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound
 from studio.store.approvals import hide_approval
+from studio.store.idempotency import find_target, forget_key, json_hash, keep_target
 from workflows.names import LIMITS, PAUSE, RESERVED, RESUME, child_workflow_id
+
+KEY_DIGITS = 32
+"""Of an `Idempotency-Key`'s SHA-256: what a workflow remembers of it."""
 
 
 def check_signal_name(name: str, place: str) -> None:
@@ -58,22 +63,54 @@ class Steering:
             target = child_workflow_id(run_id, step_id)
         return await self._tell(run_id, LIMITS, changes.model_dump(mode="json", exclude_unset=True), target=target)
 
-    async def signal(self, run_id: str, name: str, payload: Json) -> Run:
-        """The child workflow of which a step waits for it gets the signal, else the run, which keeps it."""
+    async def signal(self, run_id: str, name: str, payload: Json, key: str | None = None) -> Run:
+        """The child workflow of which a step waits for it gets the signal, else the run, which keeps it. With a `key`,
+        an `Idempotency-Key`, it counts once however often it is sent.
+        """
         run = await self._runs.get(run_id)
         waiting = [step for step in run.steps if _waits_for(step, "signal") and (step.waiting or {})["name"] == name]
         target = _workflow_of(run, waiting[0].id)[0] if waiting else run_id
-        return await self._tell(run_id, name, payload, target=target)
+        if key is None:
+            return await self._tell(run_id, name, payload, target=target)
+        return await self._signal_once(run, name, payload, key, target)
+
+    async def _signal_once(self, run: Run, name: str, payload: Json, key: str, target: str) -> Run:
+        """What is sent again goes to the same workflow, which has heard it already, or hears it now."""
+        scope, hashed = f"{run.id}/{name}", json_hash(payload)
+        arguments = [payload, hashlib.sha256(key.encode()).hexdigest()[:KEY_DIGITS]]
+        async with self._database.read() as session:
+            before = await find_target(session, scope, key, hashed)
+        if before is not None:
+            if run.status not in FINAL_STATUSES:
+                await self._executions.signal(before, name, *arguments)
+            return await self._runs.get(run.id)
+        if run.status in FINAL_STATUSES:
+            raise _ended(run)
+        try:
+            async with self._database.write() as session:
+                await keep_target(session, scope, key, hashed, run.id, target, utc_now())
+        except IntegrityError:  # the same request came twice at once
+            return await self._signal_once(run, name, payload, key, target)
+        if not await self._executions.signal(target, name, *arguments):
+            async with self._database.write() as session:
+                await forget_key(session, scope, key)
+            raise await self._untold(run.id)
+        return await self._runs.get(run.id)
 
     async def _tell(self, run_id: str, name: str, *arguments: Json, target: str | None = None) -> Run:
         run = await self._runs.refreshed(run_id)
-        if run.status not in FINAL_STATUSES and not await self._executions.signal(target or run_id, name, *arguments):
-            run = await self._runs.refreshed(run_id)
-            if run.status not in FINAL_STATUSES:
-                raise DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
         if run.status in FINAL_STATUSES:
             raise _ended(run)
+        if not await self._executions.signal(target or run_id, name, *arguments):
+            raise await self._untold(run_id)
         return await self._runs.get(run_id)
+
+    async def _untold(self, run_id: str) -> Conflict | DependencyUnavailable:
+        """Why there was nobody to hear a signal."""
+        run = await self._runs.refreshed(run_id)
+        if run.status in FINAL_STATUSES:
+            return _ended(run)
+        return DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
 
     async def list_approvals(self, run_id: str) -> list[PendingApproval]:
         """Those that wait for a person now."""

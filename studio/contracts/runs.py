@@ -235,6 +235,8 @@ class Resumption(Wire):
     """Instead of the definition's."""
     signals: dict[str, list[Json]] = {}
     """Payloads that no step took yet, by the signal's name."""
+    heard: list[str] = []
+    """The keys of signals that had one."""
 
 
 class OuterLimits(Wire):
@@ -281,6 +283,8 @@ class RunProgress(Wire):
     """As they are now."""
     signals: dict[str, list[Json]] = {}
     """Payloads that no step took yet, by the signal's name."""
+    heard: list[str] = []
+    """The keys of signals that had one."""
 
 
 class RunEnd(Wire):

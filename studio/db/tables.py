@@ -169,15 +169,17 @@ class BatchRow(Base):
 
 
 class IdempotencyRow(Base):
-    """`Idempotency-Key` of a start: the same key and body give the same run."""
+    """`Idempotency-Key` of a start (the same key and body give the same run), or of a signal (it counts once)."""
 
     __tablename__ = "idempotency_keys"
 
     scope: Mapped[str] = mapped_column(String(128), primary_key=True)
-    """The definition's id."""
+    """The definition's id; of a signal the run's id and the signal's name."""
     key: Mapped[str] = mapped_column(String(256), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     run_id: Mapped[str] = mapped_column(String(64))
+    target: Mapped[str | None] = mapped_column(Text)
+    """Of a signal: the Temporal workflow that it was sent to."""
     created_at: Mapped[datetime]
 
 

@@ -18,6 +18,7 @@ def progress_of(state: RunState) -> RunProgress:
         cost_usd=state.cost_usd,
         limits=state.limits,
         signals=state.signals,
+        heard=state.heard,
     )
 
 

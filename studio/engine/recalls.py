@@ -42,6 +42,7 @@ def resumed(state: RunState, resume: Resumption | None, retry: int) -> RunState:
         "cost_usd": resume.cost_usd,
         "limits": resume.limits,
         "signals": resume.signals,
+        "heard": resume.heard,
         "remembered": remembered,
     }
     return state.model_copy(update=left)

@@ -84,7 +84,7 @@ def _asked(turn: Turn, event: Request) -> None:
             if turn.state.phase == "running":
                 turn.stop(ROOT)
         case SignalReceived():
-            waits.signalled(turn, event.name, event.payload)
+            waits.signalled(turn, event)
         case ApprovalDecided():
             waits.decided(turn, event.path, event.decision)
         case StepResolved():

@@ -105,6 +105,8 @@ class RunState(Wire):
     """The paths of the steps that wait for somebody to resolve them."""
     signals: dict[str, list[Json]] = {}
     """Payloads that no step waited for yet, by the signal's name."""
+    heard: list[str] = []
+    """The keys of the newest signals that had one, at most `waits.MAX_KEYS`."""
     phase: Literal["running", "undoing", "finally"] = "running"
     outcome: Outcome | None = None
     work: list[tuple[str, str]] = []
@@ -175,6 +177,8 @@ class SignalReceived:
     at: datetime
     name: str
     payload: Json = None
+    key: str | None = None
+    """Of two of the same name with the same key the second changes nothing."""
 
 
 @dataclass(frozen=True)

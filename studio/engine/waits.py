@@ -13,9 +13,12 @@ from studio.engine import fans
 from studio.engine.attempts import try_again
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
-from studio.engine.state import CancelStep
+from studio.engine.state import CancelStep, SignalReceived
 from studio.engine.turn import Turn
 from studio.expressions import as_text
+
+MAX_KEYS = 1_000
+"""Of signals that a workflow remembers."""
 
 
 def begin(turn: Turn, path: str, step: WaitStep | ApprovalStep, given: Json) -> None:
@@ -79,8 +82,14 @@ def _moment(turn: Turn, path: str, until: str | None) -> datetime:
         raise UnusableError("expression_error", message[:300]) from None
 
 
-def signalled(turn: Turn, name: str, payload: Json) -> None:
+def signalled(turn: Turn, signal: SignalReceived) -> None:
     """The step that has waited longest takes it; without one it is kept for the next that asks."""
+    name, payload = signal.name, signal.payload
+    if signal.key is not None:
+        key = f"{name}/{signal.key}"
+        if key in turn.state.heard:
+            return
+        turn.state.heard = [*turn.state.heard, key][-MAX_KEYS:]
     for path in turn.state.frames:
         waiting = _waiting(turn, path)
         if waiting.get("for") == "signal" and waiting["name"] == name:

@@ -80,6 +80,7 @@ class Life:
             usage=RunUsage() if replay else end.progress.usage,
             cost_usd=None if replay else end.progress.cost_usd,
             signals=end.progress.signals,
+            heard=end.progress.heard,
         )
         self.retries = 0 if replay else self.retries + 1
         self._carry(failing, (), resume)

@@ -120,6 +120,38 @@ class TestSignals:
         (await live.api.post(f"/runs/{run_id}/signals/go", "there")).ok(202)
         assert (await live.api.finished(run_id))["output"] == "there"
 
+    async def test_one_that_is_sent_again_with_its_key_counts_once(self, live: Live) -> None:
+        async def go(payload: Json, key: str) -> Any:
+            return await live.api.request(
+                "POST", f"/runs/{run_id}/signals/go", payload, headers={"Idempotency-Key": key}
+            )
+
+        await live.workflow(LISTEN, LISTEN | {"id": "more"}, output="${{ [steps.hear.output, steps.more.output] }}")
+        run_id = await live.start()
+        await until_waiting(live, run_id, "hear")
+        for answer in await asyncio.gather(*(go("first", "one") for _ in range(5))):
+            answer.ok(202)
+        await until_waiting(live, run_id, "more")
+        (await go("first", "one")).ok(202)
+        detail = (await go("other", "one")).problem(409, "conflict")["detail"]
+        assert "another payload" in detail
+        (await go("second", "two")).ok(202)
+        assert (await live.api.finished(run_id))["output"] == ["first", "second"]
+        (await go("second", "two")).ok(202)
+        (await go("third", "three")).problem(409, "conflict")
+
+    async def test_one_that_its_child_workflow_heard_is_not_kept_for_the_run(self, live: Live) -> None:
+        await live.workflow(LISTEN, name="inner")
+        await live.workflow({"id": "c", "workflow": "inner"}, LISTEN | {"id": "last"})
+        run_id = await live.start()
+        await until_waiting(live, run_id, "c/hear")
+        path, key = f"/runs/{run_id}/signals/go", {"Idempotency-Key": "k"}
+        (await live.api.request("POST", path, "inside", headers=key)).ok(202)
+        await until_waiting(live, run_id, "last")
+        (await live.api.request("POST", path, "inside", headers=key)).ok(202)
+        (await live.api.post(path, "outside")).ok(202)
+        assert (await live.api.finished(run_id))["output"] == "outside"
+
     @pytest.mark.parametrize("name", ["studio_pause", "9", "a b"])
     async def test_a_name_that_cannot_be_is_refused(self, live: Live, name: str) -> None:
         await live.workflow(LISTEN)

@@ -8,10 +8,12 @@ import pytest
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import parse_workflow
 from studio.contracts.interaction import Decision
-from studio.contracts.runs import RunError, RunUsage, StepRun
+from studio.contracts.runs import Resumption, RunError, RunUsage, StepRun
 from studio.contracts.waits import Limits
+from studio.engine import waits
 from studio.engine.plan import compile_plan
 from studio.engine.progress import progress_of
+from studio.engine.recalls import resumed
 from studio.engine.state import (
     ApprovalDecided,
     CancelRequested,
@@ -26,7 +28,7 @@ from studio.engine.state import (
     StepSucceeded,
     TimerFired,
 )
-from tests.studio.engine.test_scheduler import Run, ask, plan_of
+from tests.studio.engine.test_scheduler import Run, ask, new_state, plan_of
 
 
 def listen(step_id: str, name: str, **wait: Json) -> JsonObject:
@@ -54,6 +56,26 @@ class TestSignals:
         assert not run.ends
         run.feed(SignalReceived(run.at, "go", {"x": 1}))
         assert run.ends[0].output == {"x": 1}
+
+    def test_of_those_with_the_same_key_one_counts_also_in_a_retry(self) -> None:
+        plan = plan_of([listen("a", "go"), listen("b", "go"), ask("c")])
+        run = Run(plan)
+        for payload in (1, 2):
+            run.feed(SignalReceived(run.at, "go", payload, "key"))
+        assert (run.state.steps["a"].output, run.state.steps["b"].status) == (1, "waiting")
+        run.feed(SignalReceived(run.at, "other", 3, "key"))
+        assert run.state.signals == {"other": [3]}
+        left = progress_of(run.state)
+        again = resumed(new_state(None), Resumption(signals=left.signals, heard=left.heard), 1)
+        assert (again.heard, again.signals) == (["go/key", "other/key"], {"other": [3]})
+
+    def test_the_newest_keys_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(waits, "MAX_KEYS", 3)
+        run = Run(plan_of([ask("a")]))
+        for key in "abcdb":
+            run.feed(SignalReceived(run.at, "go", None, key))
+        assert run.state.heard == ["go/b", "go/c", "go/d"]
+        assert len(run.state.signals["go"]) == 4
 
     def test_signals_that_came_before_are_taken_in_their_order(self) -> None:
         run = Run(plan_of([ask("first"), listen("a", "go"), listen("b", "go")], output="${{ steps.a.output }}"))
