@@ -54,6 +54,7 @@ class Cleaner:
             blobs += await self._blobs.release(removed)
             beat()
         blobs += await self._each_gone(self._blobs.release, beat)
+        await self._blobs.sweep()
         for what, count in (("runs", runs), ("executions", executions), ("blobs", blobs)):
             REMOVED.labels(what).inc(count)
         _log.info("retention.cleaned", runs=runs, executions=executions, blobs=blobs)

@@ -203,6 +203,15 @@ class BlobRow(Base):
     created_at: Mapped[datetime]
 
 
+class StrayObjectRow(Base):
+    """An object of a blob store that no blob names: not yet, or not any more."""
+
+    __tablename__ = "stray_objects"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    created_at: Mapped[datetime]
+
+
 class BlobUseRow(Base):
     """Which run's histories refer to a blob: it is kept for as long as one of them is."""
 

@@ -20,6 +20,11 @@ RETRIES, RETRY_SECONDS = 4, 20
 _log = structlog.get_logger(__name__)
 
 
+def new_name(digest: str) -> str:
+    """Never used again: nobody can remove what somebody else has just put."""
+    return f"{digest}.{secrets.token_hex(8)}"
+
+
 class S3Objects:
     """Credentials come from the environment (`AWS_ACCESS_KEY_ID` and the like, a container's or a machine's role).
 
@@ -48,14 +53,11 @@ class S3Objects:
             },
         )
 
-    async def put(self, digest: str, data: bytes) -> str:
-        """Returns the object's name. It is never used again: nobody can remove what somebody else has just put."""
-        name = f"{digest}.{secrets.token_hex(8)}"
+    async def put(self, name: str, data: bytes) -> None:
         try:
             await obstore.put_async(self._store, name, data)
         except (BaseError, OSError) as error:
             raise _unavailable("put", error) from None
-        return name
 
     async def get(self, name: str) -> bytes | None:
         """None when the object is gone."""
@@ -72,8 +74,9 @@ class S3Objects:
     async def delete(self, names: Sequence[str]) -> None:
         try:
             await obstore.delete_async(self._store, names)
-        except FileNotFoundError:
-            pass  # somebody else removed it
+        except FileNotFoundError as error:  # or somebody else removed it
+            if "NoSuchBucket" in str(error):
+                raise _unavailable("delete", error) from None
         except (BaseError, OSError) as error:
             raise _unavailable("delete", error) from None
 

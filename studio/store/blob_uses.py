@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from studio.contracts.ids import IdPrefix
 from studio.db.engine import WriteSession
-from studio.db.tables import Base, BlobRow, BlobUseRow, RunRow
+from studio.db.tables import Base, BlobRow, BlobUseRow, RunRow, StrayObjectRow
 
 GRACE = timedelta(hours=1)
 """A blob stored, or put to a new use, this recently is not removed: whoever did it may not be done."""
@@ -97,4 +97,29 @@ async def runs_gone(session: AsyncSession, before: str, after: str, limit: int) 
         .order_by(BlobUseRow.run_id)
         .limit(limit)
     )
+    return (await session.scalars(query)).all()
+
+
+# Objects that no blob names
+
+
+async def add_strays(session: WriteSession, names: Collection[str], now: datetime) -> None:
+    session.add_all(StrayObjectRow(name=name, created_at=now) for name in names)
+    await session.flush()
+
+
+async def claim_stray(session: WriteSession, name: str, now: datetime) -> bool:
+    """Forget it, since a blob is about to name it. False when it is so old that it may just be swept."""
+    fresh = StrayObjectRow.created_at > now - GRACE / 2
+    query = delete(StrayObjectRow).where(StrayObjectRow.name == name, fresh).returning(StrayObjectRow.name)
+    return (await session.execute(query)).first() is not None
+
+
+async def forget_strays(session: WriteSession, names: Collection[str]) -> None:
+    await session.execute(delete(StrayObjectRow).where(StrayObjectRow.name.in_(names)))
+
+
+async def find_strays(session: AsyncSession, now: datetime, limit: int) -> Sequence[str]:
+    """Those of which whoever put or removed them must have been stopped in the middle."""
+    query = select(StrayObjectRow.name).where(StrayObjectRow.created_at < now - GRACE).limit(limit)
     return (await session.scalars(query)).all()

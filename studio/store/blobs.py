@@ -1,7 +1,8 @@
 """Large payloads by their content: an index in SQL, and the bytes beside it or in an S3-compatible store."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -12,11 +13,25 @@ from studio.db.engine import Database
 from studio.db.tables import BlobRow
 from studio.errors import DependencyUnavailable, NotFound
 from studio.settings import TemporalSettings
-from studio.store.blob_s3 import BLOB_STORE, S3Objects
-from studio.store.blob_uses import NO_RUN, TOUCH_AFTER, add_blob, add_use, find_use, release, touch
+from studio.store.blob_s3 import BLOB_STORE, S3Objects, new_name
+from studio.store.blob_uses import (
+    NO_RUN,
+    TOUCH_AFTER,
+    add_blob,
+    add_strays,
+    add_use,
+    claim_stray,
+    find_strays,
+    find_use,
+    forget_strays,
+    release,
+    touch,
+)
 
 _REFERENCE = b"object:"
 """Begins a row whose bytes are elsewhere; a stored payload is a protobuf message, which never begins so."""
+
+SWEPT_AT_ONCE = 100
 
 
 class BlobStore:
@@ -36,24 +51,37 @@ class BlobStore:
         """
         digest = hashlib.sha256(data).hexdigest()
         while not await self._is_put(digest, data, owner):
-            pass  # it was removed in the middle
+            pass  # it was removed in the middle, or storing it took very long
         return digest
 
     async def _is_put(self, digest: str, data: bytes, owner: str) -> bool:
         async with self._database.read() as session:
             stored_at, used = await find_use(session, digest, owner)
         if stored_at is None:
-            await self._insert(digest, data, owner)
-            return True
+            return await self._insert(digest, data, owner)
         return used or await self._use(digest, owner, stored_at)
 
-    async def _insert(self, digest: str, data: bytes, owner: str) -> None:
-        name = None if self._objects is None else await self._objects.put(digest, data)
+    async def _insert(self, digest: str, data: bytes, owner: str) -> bool:
+        if self._objects is None:
+            async with self._database.write() as session:
+                await add_blob(session, digest, data, utc_now())
+                await add_use(session, digest, owner)
+            return True
+        name = new_name(digest)
         async with self._database.write() as session:
-            added = await add_blob(session, digest, data if name is None else _REFERENCE + name.encode(), utc_now())
+            await add_strays(session, [name], utc_now())
+        await self._objects.put(name, data)
+        async with self._database.write() as session:
+            if not await claim_stray(session, name, utc_now()):
+                return False
+            is_new = await add_blob(session, digest, _REFERENCE + name.encode(), utc_now())
             await add_use(session, digest, owner)
-        if self._objects is not None and name is not None and not added:
-            await self._objects.delete([name])  # somebody stored the same bytes in between
+            if not is_new:  # somebody stored the same bytes in between
+                await add_strays(session, [name], utc_now())
+        if not is_new:
+            with suppress(DependencyUnavailable):  # it is swept later
+                await self._remove(self._objects, [name])
+        return True
 
     async def _use(self, digest: str, owner: str, stored_at: datetime) -> bool:
         now = utc_now()
@@ -89,11 +117,30 @@ class BlobStore:
             return 0
         async with self._database.write() as session:
             heads = await release(session, runs, utc_now())
-        names = [head.removeprefix(_REFERENCE).decode() for head in heads if head.startswith(_REFERENCE)]
+            names = [head.removeprefix(_REFERENCE).decode() for head in heads if head.startswith(_REFERENCE)]
+            await add_strays(session, names, utc_now())
         # A name is never used twice: who stores the same bytes meanwhile has an object of his own.
         if self._objects is not None and names:
-            await self._objects.delete(names)
+            await self._remove(self._objects, names)
         return len(heads)
+
+    async def sweep(self) -> int:
+        """Remove objects that no blob names, since whoever put or removed them was stopped; returns how many."""
+        count = 0
+        while self._objects is not None:
+            async with self._database.read() as session:
+                names = await find_strays(session, utc_now(), SWEPT_AT_ONCE)
+            if not names:
+                break
+            await self._remove(self._objects, names)
+            count += len(names)
+        return count
+
+    async def _remove(self, objects: S3Objects, names: Sequence[str]) -> None:
+        """The objects first: what is not done is swept. Raises `DependencyUnavailable`."""
+        await objects.delete(names)
+        async with self._database.write() as session:
+            await forget_strays(session, names)
 
     async def check(self) -> None:
         """Raises `DependencyUnavailable` when the store apart from SQL does not answer."""

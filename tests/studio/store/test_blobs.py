@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sqlalchemy import func, select, update
@@ -13,7 +14,7 @@ from studio.blob_url import parse_blob_url
 from studio.contracts.base import utc_now
 from studio.db.engine import Database
 from studio.db.migrate import migrate_database
-from studio.db.tables import BlobRow, BlobUseRow
+from studio.db.tables import BlobRow, BlobUseRow, StrayObjectRow
 from studio.errors import DependencyUnavailable, NotFound
 from studio.store.blob_s3 import S3Objects
 from studio.store.blobs import BlobStore
@@ -49,7 +50,8 @@ async def store(place: str, database: Database, request: pytest.FixtureRequest) 
 async def age(database: Database) -> None:
     """Everything was stored two hours ago."""
     async with database.write() as session:
-        await session.execute(update(BlobRow).values(created_at=utc_now() - timedelta(hours=2)))
+        for table in (BlobRow, StrayObjectRow):
+            await session.execute(update(table).values(created_at=utc_now() - timedelta(hours=2)))
 
 
 async def counts(database: Database) -> tuple[int, int]:
@@ -114,6 +116,26 @@ class TestRelease:
             assert await store.get(digest) == data
 
 
+class Stopped(Exception):
+    pass
+
+
+class Stopping(S3Objects):
+    """Its process ends behind a `put`, or before a `delete`."""
+
+    stops: str | None = None
+
+    async def put(self, name: str, data: bytes) -> None:
+        await super().put(name, data)
+        if self.stops == "put":
+            raise Stopped
+
+    async def delete(self, names: Sequence[str]) -> None:
+        if self.stops == "delete":
+            raise Stopped
+        await super().delete(names)
+
+
 class TestObjects:
     async def test_bytes_are_in_the_bucket_and_go_with_the_blob(self, s3_endpoint: str, tmp_path: Path) -> None:
         url = await new_bucket(s3_endpoint)
@@ -148,13 +170,66 @@ class TestObjects:
         finally:
             await database.close()
 
+    async def test_what_a_process_left_that_was_stopped_in_the_middle_is_swept(
+        self, s3_endpoint: str, tmp_path: Path
+    ) -> None:
+        url = await new_bucket(s3_endpoint)
+        database = Database(sqlite_database(tmp_path))
+        await migrate_database(database)
+        objects = Stopping(parse_blob_url(url))
+        store = BlobStore(database, objects)
+        try:
+            await store.put(b"kept" * 20_000, "run_kept")
+            await store.put(b"old" * 20_000, "run_old")
+            await age(database)
+            objects.stops = "put"
+            with pytest.raises(Stopped):
+                await store.put(b"x" * 100_000, "run_a")
+            objects.stops = "delete"
+            with pytest.raises(Stopped):
+                await store.release(["run_old"])
+            objects.stops = None
+            assert (await store.sweep(), len(await object_names(s3_endpoint, url))) == (0, 3)
+            await age(database)
+            assert await store.sweep() == 2
+            (left,) = await object_names(s3_endpoint, url)
+            assert await store.get(left.removeprefix("payloads/").partition(".")[0]) == b"kept" * 20_000
+            assert await store.sweep() == 0
+        finally:
+            await database.close()
+
+    async def test_what_took_so_long_that_it_may_be_swept_is_stored_again(
+        self, s3_endpoint: str, tmp_path: Path
+    ) -> None:
+        url = await new_bucket(s3_endpoint)
+        database = Database(sqlite_database(tmp_path))
+        await migrate_database(database)
+
+        class Slow(S3Objects):
+            names: ClassVar[list[str]] = []
+
+            async def put(self, name: str, data: bytes) -> None:
+                await super().put(name, data)
+                if not self.names:
+                    await age(database)
+                self.names.append(name)
+
+        try:
+            await BlobStore(database, Slow(parse_blob_url(url))).put(b"x" * 100_000, "run_a")
+            first, second = Slow.names
+            assert await BlobStore(database, S3Objects(parse_blob_url(url))).sweep() == 1
+            assert await object_names(s3_endpoint, url) == [f"payloads/{second}"]
+            assert first != second
+        finally:
+            await database.close()
+
     @pytest.mark.parametrize("what", ["nobody listens", "no bucket"])
     async def test_a_store_that_is_away_is_no_missing_blob(
         self, what: str, s3_endpoint: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         endpoint = f"http://127.0.0.1:{free_port()}" if what == "nobody listens" else s3_endpoint
         objects = S3Objects(parse_blob_url(f"s3://not-there?endpoint={endpoint}"))
-        for ask in (objects.check(), objects.get("a"), objects.put("a", b"x")):
+        for ask in (objects.check(), objects.get("a"), objects.put("a", b"x"), objects.delete(["a"])):
             with pytest.raises(DependencyUnavailable) as failed:
                 await ask
             assert "STUDIO_BLOB_URL" in failed.value.detail
