@@ -349,8 +349,7 @@ class Driver:
         self._over(event)
 
     async def _child_result(self, command: RunChild) -> ChildResult:
-        parent = self._request.parent
-        depth = parent.depth if parent is not None else 0
+        depth = self._request.parent.depth if self._request.parent is not None else 0
         child = child_of(self._definition, command, depth)
         if isinstance(child, RunError):
             raise ApplicationError(child.message, type=child.type)

@@ -81,8 +81,11 @@ class Steering:
         async with self._database.read() as session:
             before = await find_target(session, scope, key, hashed)
         if before is not None:
-            if run.status not in FINAL_STATUSES:
-                await self._executions.signal(before, name, *arguments)
+            is_open = run.status not in FINAL_STATUSES
+            if is_open and not await self._executions.signal(before, name, *arguments) and before == run.id:
+                why = await self._untold(run.id)
+                if isinstance(why, DependencyUnavailable):  # whoever sent it first does not know that yet
+                    raise why
             return await self._runs.get(run.id)
         if run.status in FINAL_STATUSES:
             raise _ended(run)
