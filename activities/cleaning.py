@@ -54,10 +54,10 @@ class Cleaner:
             blobs += await self._blobs.release(removed)
             beat()
         blobs += await self._each_gone(self._blobs.release, beat)
-        await self._blobs.sweep()
-        for what, count in (("runs", runs), ("executions", executions), ("blobs", blobs)):
+        objects = await self._blobs.sweep(beat)
+        for what, count in (("runs", runs), ("executions", executions), ("blobs", blobs), ("objects", objects)):
             REMOVED.labels(what).inc(count)
-        _log.info("retention.cleaned", runs=runs, executions=executions, blobs=blobs)
+        _log.info("retention.cleaned", runs=runs, executions=executions, blobs=blobs, objects=objects)
         return CleanedUp(runs=runs, executions=executions, blobs=blobs, ended_before=before)
 
     async def _each_gone(self, release: Callable[[Sequence[str]], Awaitable[int]], beat: Callable[[], None]) -> int:

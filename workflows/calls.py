@@ -1,7 +1,7 @@
 """One typed function per activity: the only file that schedules activities."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -155,6 +155,12 @@ async def start_child(
             if pause is None:
                 raise
             await workflow.sleep(pause)
+
+
+async def tell_children(children: Sequence[ChildWorkflowHandle[Any, Any]], signal: str, *arguments: Any) -> None:
+    for child in children:
+        with suppress(ApplicationError):  # it has ended meanwhile
+            await child.signal(signal, args=arguments)
 
 
 async def tell_parent(step: ParentStep, status: RunStatus) -> None:

@@ -143,8 +143,8 @@ class Driver:
             self._view.hear_child(told.path, told.status)
             self._is_woken = True
 
-    def has_heard(self) -> bool:
-        """Whether there is nothing that it heard and has not taken yet."""
+    def has_taken_all(self) -> bool:
+        """Whether all that it heard is taken, or comes too late."""
         return not self._arrived or self._end is not None
 
     def children(self) -> list["workflow.ChildWorkflowHandle[Any, Any]"]:
@@ -367,12 +367,12 @@ class Driver:
         limits = (self._state.limits, self._state.outer)
         handle = await calls.start_child(request, definition_of(child, self._definition), child)
         self._children[command.path] = handle
-        # What was said meanwhile, when there was no child yet to be told:
-        paused = self._state.paused
+        # What was said meanwhile, when there was no child yet to be told. Beside it: the child may end before it hears.
+        paused, told = self._state.paused, list[asyncio.Task[None]]()
         if limits != (self._state.limits, self._state.outer):
-            await handle.signal(OUTER_LIMITS, self.outer_limits())
+            told.append(asyncio.create_task(calls.tell_children([handle], OUTER_LIMITS, self.outer_limits())))
         if paused is not None and paused.reason == "requested":
-            await handle.signal(PAUSE)
+            told.append(asyncio.create_task(calls.tell_children([handle], PAUSE)))
         return ChildResult.model_validate(calls.present(await handle))
 
     # The end

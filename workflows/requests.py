@@ -7,7 +7,6 @@ and its child workflows.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from temporalio import workflow
@@ -32,7 +31,7 @@ from studio.engine.state import (
     SignalReceived,
     StepResolved,
 )
-from workflows.calls import present
+from workflows.calls import present, tell_children
 from workflows.names import CHILD, DECIDE, LIMITS, OUTER_LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
 
 
@@ -50,7 +49,7 @@ class Steered(Protocol):
 
     def hear_child(self, told: ChildStatus) -> None: ...
 
-    def has_heard(self) -> bool: ...
+    def has_taken_all(self) -> bool: ...
 
     def children(self) -> list[ChildWorkflowHandle[Any, Any]]: ...
 
@@ -72,18 +71,18 @@ def register_handlers(run: Steered, plan: Plan) -> None:
     async def share_limits(event: LimitsChanged | OuterLimitsChanged) -> None:
         run.hear(event)
         async with telling:
-            await workflow.wait_condition(run.has_heard)
-            await _tell(run.children(), OUTER_LIMITS, run.outer_limits())
+            await workflow.wait_condition(run.has_taken_all)
+            await tell_children(run.children(), OUTER_LIMITS, run.outer_limits())
 
     async def pause() -> None:
         run.hear(PauseRequested(workflow.now()))
         async with telling:
-            await _tell(run.children(), PAUSE)
+            await tell_children(run.children(), PAUSE)
 
     async def resume() -> None:
         run.hear(ResumeRequested(workflow.now()))
         async with telling:
-            await _tell(run.children(), RESUME)
+            await tell_children(run.children(), RESUME)
 
     def hear_child(told: ChildStatus) -> None:
         run.hear_child(told)
@@ -111,12 +110,6 @@ def register_handlers(run: Steered, plan: Plan) -> None:
 
 def _value(argument: RawValue) -> Json:
     return present(workflow.payload_converter().from_payload(argument.payload))
-
-
-async def _tell(children: Sequence[ChildWorkflowHandle[Any, Any]], signal: str, *arguments: Any) -> None:
-    for child in children:
-        with suppress(ApplicationError):  # it has ended meanwhile
-            await child.signal(signal, args=arguments)
 
 
 def _decide(run: Steered, request: DecideRequest) -> ApprovalOutcome:

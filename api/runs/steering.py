@@ -25,7 +25,7 @@ from studio.contracts.waits import Limits
 from studio.db.engine import Database
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound
 from studio.store.approvals import hide_approval
-from studio.store.idempotency import find_target, forget_key, json_hash, keep_target
+from studio.store.idempotency import find_signal, forget_signal, json_hash, keep_key, signal_told
 from workflows.names import LIMITS, PAUSE, RESERVED, RESUME, child_workflow_id
 
 KEY_DIGITS = 32
@@ -75,30 +75,37 @@ class Steering:
         return await self._signal_once(run, name, payload, key, target)
 
     async def _signal_once(self, run: Run, name: str, payload: Json, key: str, target: str) -> Run:
-        """What is sent again goes to the same workflow, which has heard it already, or hears it now."""
+        """While it is not known whether somebody was told, it is for the same workflow, which counts it once. Only a
+        workflow that has closed before that was known may have counted it as well.
+        """
         scope, hashed = f"{run.id}/{name}", json_hash(payload)
-        arguments = [payload, hashlib.sha256(key.encode()).hexdigest()[:KEY_DIGITS]]
         async with self._database.read() as session:
-            before = await find_target(session, scope, key, hashed)
-        if before is not None:
-            is_open = run.status not in FINAL_STATUSES
-            if is_open and not await self._executions.signal(before, name, *arguments) and before == run.id:
-                why = await self._untold(run.id)
-                if isinstance(why, DependencyUnavailable):  # whoever sent it first does not know that yet
-                    raise why
-            return await self._runs.get(run.id)
+            before = await find_signal(session, scope, key, hashed)
+        if before is not None and before[1]:
+            return run
         if run.status in FINAL_STATUSES:
             raise _ended(run)
-        try:
-            async with self._database.write() as session:
-                await keep_target(session, scope, key, hashed, run.id, target, utc_now())
-        except IntegrityError:  # the same request came twice at once
-            return await self._signal_once(run, name, payload, key, target)
-        if not await self._executions.signal(target, name, *arguments):
-            async with self._database.write() as session:
-                await forget_key(session, scope, key)
+        if before is not None:
+            target = before[0]
+        elif not await self._claim(scope, key, hashed, run.id, target):
+            return await self._signal_once(run, name, payload, key, target)  # the same request came twice at once
+        remembered = hashlib.sha256(key.encode()).hexdigest()[:KEY_DIGITS]
+        told = await self._executions.signal(target, name, payload, remembered)
+        async with self._database.write() as session:
+            await (signal_told(session, scope, key, utc_now()) if told else forget_signal(session, scope, key, target))
+        if not told and target != run.id:
+            return await self._signal_once(run, name, payload, key, run.id)
+        if not told:
             raise await self._untold(run.id)
         return await self._runs.get(run.id)
+
+    async def _claim(self, scope: str, key: str, hashed: str, run_id: str, target: str) -> bool:
+        try:
+            async with self._database.write() as session:
+                await keep_key(session, scope, key, hashed, run_id, utc_now(), target)
+        except IntegrityError:
+            return False
+        return True
 
     async def _tell(self, run_id: str, name: str, *arguments: Json, target: str | None = None) -> Run:
         run = await self._runs.refreshed(run_id)

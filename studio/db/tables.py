@@ -179,7 +179,9 @@ class IdempotencyRow(Base):
     body_hash: Mapped[str] = mapped_column(String(64))
     run_id: Mapped[str] = mapped_column(String(64))
     target: Mapped[str | None] = mapped_column(Text)
-    """Of a signal: the Temporal workflow that it was sent to."""
+    """Of a signal: the Temporal workflow that it is for."""
+    told_at: Mapped[datetime | None]
+    """When that workflow had it; None while that is not known."""
     created_at: Mapped[datetime]
 
 

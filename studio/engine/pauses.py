@@ -33,9 +33,7 @@ def may_start(turn: Turn, path: str) -> bool:
         return True
     reached = _reached(turn.state, turn.state.steps[path].kind)
     if reached is not None and reached.fails:
-        turn.frame(path).cancelled = True
-        if not turn.frame(ROOT).stopping:
-            turn.halt(ROOT, RunError(type="limit_exceeded", message=f"The run's limit is reached: {reached.limit}."))
+        _stop_run(turn, path, reached)
         turn.close(path, "cancelled")  # last, so that no block around it takes this for an answer
         return False
     if reached is not None:
@@ -47,6 +45,24 @@ def may_start(turn: Turn, path: str) -> bool:
         return True
     turn.state.held.append(path)
     return False
+
+
+def ends_run(turn: Turn, path: str, error: RunError) -> bool:
+    """Whether a child workflow failed with a limit that is also this workflow's, and fails that: nothing here deals
+    with it. The step is still to be closed.
+    """
+    reached = _budget(turn.state) if error.type == "limit_exceeded" and turn.state.phase == "running" else None
+    if reached is None or not reached.fails:
+        return False
+    _stop_run(turn, path, reached)
+    return True
+
+
+def _stop_run(turn: Turn, path: str, reached: "_Reached") -> None:
+    turn.frame(path).cancelled = True
+    if not turn.frame(ROOT).stopping:
+        whose = f"The limit of the workflow at {reached.of!r}" if reached.of else "The run's limit"
+        turn.halt(ROOT, RunError(type="limit_exceeded", message=f"{whose} is reached: {reached.limit}."))
 
 
 def pause(turn: Turn, reason: Pause) -> None:
@@ -110,8 +126,12 @@ def _reached(state: RunState, kind: str) -> _Reached | None:
     own = state.limits
     if own is not None and own.max_steps is not None and state.calls >= own.max_steps:
         return _Reached(f"max_steps, {own.max_steps}", own.on_exceeded == "fail")
-    if kind not in CALL_KINDS:
-        return None
+    return _budget(state) if kind in CALL_KINDS else None
+
+
+def _budget(state: RunState) -> _Reached | None:
+    """The limit of tokens or cost that is reached, the workflow's own or one around it."""
+    own = state.limits
     if own is not None and (limit := _spent(own, state.usage.total_tokens, state.cost_usd)):
         return _Reached(limit, own.on_exceeded == "fail")
     for outer in state.outer:

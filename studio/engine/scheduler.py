@@ -127,6 +127,8 @@ def _call_over(turn: Turn, event: StepEnded) -> None:
             turn.fail(event.path, RunError(type="payload_too_large", message=TOO_MUCH))
         case StepSucceeded():
             turn.succeed(event.path, event.output)
+        case StepFailed() if pauses.ends_run(turn, event.path, event.error):
+            turn.close(event.path, "failed", error=event.error)
         case StepFailed():
             turn.fail(event.path, event.error)
         case _ if frame.timed_out and not frame.cancelled and frame.error is not None:

@@ -1,7 +1,7 @@
 """Large payloads by their content: an index in SQL, and the bytes beside it or in an S3-compatible store."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -124,8 +124,10 @@ class BlobStore:
             await self._remove(self._objects, names)
         return len(heads)
 
-    async def sweep(self) -> int:
-        """Remove objects that no blob names, since whoever put or removed them was stopped; returns how many."""
+    async def sweep(self, beat: Callable[[], None]) -> int:
+        """Remove objects that no blob names, since whoever put or removed them was stopped; returns how many. `beat` is
+        called after each batch.
+        """
         count = 0
         while self._objects is not None:
             async with self._database.read() as session:
@@ -134,6 +136,7 @@ class BlobStore:
                 break
             await self._remove(self._objects, names)
             count += len(names)
+            beat()
         return count
 
     async def _remove(self, objects: S3Objects, names: Sequence[str]) -> None:

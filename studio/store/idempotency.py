@@ -4,6 +4,7 @@ import hashlib
 from datetime import datetime
 
 import orjson
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from studio.contracts.base import Contract, Json
@@ -31,10 +32,11 @@ async def find_started(session: AsyncSession, definition_id: str, key: str, hash
 
 
 async def keep_key(
-    session: WriteSession, definition_id: str, key: str, hashed: str, started: str, now: datetime
+    session: WriteSession, scope: str, key: str, hashed: str, run_id: str, now: datetime, target: str | None = None
 ) -> None:
-    """Raises `IntegrityError` when the key was taken meanwhile."""
-    session.add(IdempotencyRow(scope=definition_id, key=key, body_hash=hashed, run_id=started, created_at=now))
+    """`target` is whom a signal is for. Raises `IntegrityError` when the key was taken meanwhile."""
+    used = IdempotencyRow(scope=scope, key=key, body_hash=hashed, run_id=run_id, target=target, created_at=now)
+    session.add(used)
     await session.flush()
 
 
@@ -44,20 +46,26 @@ async def forget_key(session: WriteSession, definition_id: str, key: str) -> Non
         await session.delete(used)
 
 
-async def find_target(session: AsyncSession, scope: str, key: str, hashed: str) -> str | None:
-    """Where the signal with the key was sent. Raises `Conflict` when that was with another payload."""
+async def find_signal(session: AsyncSession, scope: str, key: str, hashed: str) -> tuple[str, bool] | None:
+    """The workflow that a signal with the key is for, and whether it was told. Raises `Conflict` when the payload was
+    another.
+    """
     used = await session.get(IdempotencyRow, (scope, key))
     if used is None:
         return None
     if used.body_hash != hashed:
         raise Conflict(f"The Idempotency-Key {key!r} was used with another payload for this signal.")
-    return used.target
+    return used.target or used.run_id, used.told_at is not None
 
 
-async def keep_target(
-    session: WriteSession, scope: str, key: str, hashed: str, run_id: str, target: str, now: datetime
-) -> None:
-    """Raises `IntegrityError` when the key was taken meanwhile."""
-    fields = {"scope": scope, "key": key, "body_hash": hashed, "run_id": run_id, "target": target}
-    session.add(IdempotencyRow(**fields, created_at=now))
-    await session.flush()
+async def signal_told(session: WriteSession, scope: str, key: str, now: datetime) -> None:
+    query = update(IdempotencyRow).where(IdempotencyRow.scope == scope, IdempotencyRow.key == key)
+    await session.execute(query.values(told_at=now))
+
+
+async def forget_signal(session: WriteSession, scope: str, key: str, target: str) -> None:
+    """It reached nobody: whoever sends it again chooses the workflow anew."""
+    wrong = (IdempotencyRow.target == target, IdempotencyRow.told_at.is_(None))
+    await session.execute(
+        delete(IdempotencyRow).where(IdempotencyRow.scope == scope, IdempotencyRow.key == key, *wrong)
+    )

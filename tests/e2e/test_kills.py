@@ -142,3 +142,19 @@ class TestWorkerKilled:
             twice = len(under_way.get(number, []))
             assert sorted(attempts) == [1] * (last - twice) + [2] * twice
             await assert_told_once(live, run["id"])
+
+
+class TestSaidWhileNoWorkerRuns:
+    async def test_a_raised_limit_reaches_child_workflows_before_the_resume(self, live: Live) -> None:
+        await live.workflow(ask("first"), ask("second"), name="deep")
+        await live.workflow({"id": "d", "workflow": "deep", "input": "${{ input }}"}, name="inner")
+        outer = {"id": "c", "workflow": "inner", "input": "${{ input }}"}
+        await live.workflow(outer, limits={"max_tokens": 1})
+        async with worker_process(live.engine.settings) as worker:
+            run_id = await live.start(input={"run": "r"})
+            await live.api.until(f"/runs/{run_id}", lambda run: run["status"] == "paused")
+            await worker.stop(signal.SIGKILL)
+        (await live.api.patch(f"/runs/{run_id}/limits", {"max_tokens": 1000})).ok(200)
+        (await live.api.post(f"/runs/{run_id}/resume")).ok(202)
+        async with worker_process(live.engine.settings):
+            assert (await live.api.finished(run_id, 60))["status"] == "succeeded"

@@ -190,7 +190,7 @@ RUNS_LIMIT_RAISED = OutsideScript(
     ),
     [Act(1, ("", "paused"), Limits(max_tokens=100)), Act(2, ("", "paused"), RESUME)],
 )
-"""Reached in a child of a child; raised and resumed in one workflow task, or nearly."""
+"""Reached in a child of a child."""
 ONCE = {"max_attempts": 1}
 PARKED = OutsideScript(
     Script(

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import Json, JsonObject, utc_now
+from studio.store.idempotency import json_hash, keep_key
 from tests.api.conftest import Live
 from tests.support.scripted_upstream import Reply
 
@@ -151,6 +152,31 @@ class TestSignals:
         (await live.api.request("POST", path, "inside", headers=key)).ok(202)
         (await live.api.post(path, "outside")).ok(202)
         assert (await live.api.finished(run_id))["output"] == "outside"
+
+    async def test_one_that_is_sent_again_after_a_retry_is_not_heard_again(self, live: Live) -> None:
+        late = {"id": "more", "wait": {"signal": "go", "timeout": "1s"}}
+        await live.workflow(LISTEN, late, name="inner")
+        await live.workflow({"id": "c", "workflow": "inner"})
+        run_id = await live.start()
+        await until_waiting(live, run_id, "c/hear")
+        path, key = f"/runs/{run_id}/signals/go", {"Idempotency-Key": "k"}
+        (await live.api.request("POST", path, "x", headers=key)).ok(202)
+        assert (await live.api.finished(run_id))["status"] == "failed"
+        (await live.api.post(f"/runs/{run_id}/retry", {})).ok(202)
+        await until_waiting(live, run_id, "c/more")
+        (await live.api.request("POST", path, "x", headers=key)).ok(202)
+        assert (await live.api.finished(run_id))["status"] == "failed"
+
+    async def test_one_whose_workflow_closed_before_it_heard_is_for_the_run(self, live: Live) -> None:
+        await live.workflow(LISTEN)
+        run_id = await live.start()
+        await until_waiting(live, run_id, "hear")
+        async with live.engine.database.write() as session:
+            hashed = json_hash("x")
+            await keep_key(session, f"{run_id}/go", "k", hashed, run_id, utc_now(), f"{run_id}/closed")
+        again = await live.api.request("POST", f"/runs/{run_id}/signals/go", "x", headers={"Idempotency-Key": "k"})
+        again.ok(202)
+        assert (await live.api.finished(run_id))["output"] == "x"
 
     @pytest.mark.parametrize("name", ["studio_pause", "9", "a b"])
     async def test_a_name_that_cannot_be_is_refused(self, live: Live, name: str) -> None:

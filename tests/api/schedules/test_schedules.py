@@ -45,7 +45,7 @@ class TestStore:
 
         changed = await live.api.patch("/schedules/daily", {"cron": ["0 6 * * *", "@monthly"], "overlap": "allow_all"})
         assert changed.ok()["version"] == 2
-        assert {moment[10:16] for moment in changed.ok()["next_runs"]} <= {"T06:00", "T00:00"}
+        assert {moment[10:16] for moment in changed.ok()["next_runs"]} in ({"T06:00"}, {"T06:00", "T00:00"})
         stale = {"If-Match": answer.headers["etag"]}
         for method, body in (("PUT", DAILY), ("PATCH", {"cron": "@daily"}), ("DELETE", None)):
             refused = await live.api.request(method, "/schedules/daily", body, headers=stale)

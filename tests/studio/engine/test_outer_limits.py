@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from studio.contracts.base import JsonObject
-from studio.contracts.runs import OuterLimits, RunUsage
+from studio.contracts.runs import OuterLimits, RunError, RunUsage
 from studio.contracts.waits import Limits
 from studio.engine.memory_calls import ModelReply
 from studio.engine.memory_driver import MemoryDriver, MemoryRun, RunStalled
@@ -50,9 +50,37 @@ class TestFail:
     def test_what_was_used_before_the_child_counts_inside(self, limit: JsonObject) -> None:
         run = driver(ask("a"), CALL, limits={**limit, "on_exceeded": "fail"}).run()
         assert statuses(run) == {"a": "succeeded", "c": "failed", "c/one": "succeeded", "c/two": "cancelled"}
-        assert run.end.error is not None
-        assert (run.end.error.type, run.end.error.step_id) == ("limit_exceeded", "c")
+        ((name, most),) = limit.items()
+        message = f"The run's limit is reached: {name}, {most}."
+        assert run.end.error == RunError(type="limit_exceeded", message=message)
         assert run.end.progress.usage.total_tokens == 20
+
+    @pytest.mark.parametrize(
+        "around",
+        [
+            sequence(CALL, on_failure="pause"),
+            sequence(CALL | {"on_error": "continue"}),
+            sequence(CALL | {"on_error": [{"catch": "all", "steps": [{"id": "t", "transform": 1}]}]}),
+            sequence({"id": "p", "parallel": {"branches": [CALL], "on_branch_error": "collect"}}),
+        ],
+    )
+    def test_nothing_around_the_child_deals_with_it(self, around: JsonObject) -> None:
+        limits: JsonObject = {"max_tokens": 10, "on_exceeded": "fail"}
+        run = driver_of(around | {"limits": limits}, {"inner": INNER}, ten_each()).run()
+        assert run.end.status == "failed"
+        assert run.end.error == RunError(type="limit_exceeded", message="The run's limit is reached: max_tokens, 10.")
+
+    def test_nor_does_a_workflow_in_between(self) -> None:
+        middle = sequence({"id": "d", "workflow": "deep", "on_error": "continue"}, limits={"max_tokens": 500})
+        run = driver(CALL, limits={"max_tokens": 10, "on_exceeded": "fail"}, inner=middle, deep=INNER).run()
+        assert (run.end.status, statuses(run)["c"]) == ("failed", "failed")
+
+    def test_the_error_says_whose_limit_it_is(self) -> None:
+        middle = sequence({"id": "d", "workflow": "deep"}, limits={"max_tokens": 10, "on_exceeded": "fail"})
+        run = driver(CALL, limits={"max_tokens": 500}, inner=middle, deep=INNER).run()
+        (step,) = [step for step in run.end.progress.steps if step.id == "c/d"]
+        assert step.error is not None
+        assert step.error.message == "The limit of the workflow at 'c' is reached: max_tokens, 10."
 
     def test_what_is_used_between_counts_for_the_children_of_children(self) -> None:
         middle = sequence(ask("before"), {"id": "d", "workflow": "deep"})

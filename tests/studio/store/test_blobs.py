@@ -189,12 +189,12 @@ class TestObjects:
             with pytest.raises(Stopped):
                 await store.release(["run_old"])
             objects.stops = None
-            assert (await store.sweep(), len(await object_names(s3_endpoint, url))) == (0, 3)
+            assert (await store.sweep(lambda: None), len(await object_names(s3_endpoint, url))) == (0, 3)
             await age(database)
-            assert await store.sweep() == 2
+            assert await store.sweep(lambda: None) == 2
             (left,) = await object_names(s3_endpoint, url)
             assert await store.get(left.removeprefix("payloads/").partition(".")[0]) == b"kept" * 20_000
-            assert await store.sweep() == 0
+            assert await store.sweep(lambda: None) == 0
         finally:
             await database.close()
 
@@ -217,7 +217,7 @@ class TestObjects:
         try:
             await BlobStore(database, Slow(parse_blob_url(url))).put(b"x" * 100_000, "run_a")
             first, second = Slow.names
-            assert await BlobStore(database, S3Objects(parse_blob_url(url))).sweep() == 1
+            assert await BlobStore(database, S3Objects(parse_blob_url(url))).sweep(lambda: None) == 1
             assert await object_names(s3_endpoint, url) == [f"payloads/{second}"]
             assert first != second
         finally:
