@@ -24,7 +24,7 @@ _METADATA = re.compile(r"metadata\.(.{1,256})", re.DOTALL)
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the end; then 200 with the finished run")]
 IdempotencyKey = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", min_length=1, max_length=256, description="Same key and body: the same run"),
+    Header(alias="Idempotency-Key", min_length=1, max_length=256, description="Same key and body: done once"),
 ]
 Traceparent = Annotated[str | None, Header(description="W3C trace context of the caller")]
 _STARTED = {200: {"description": "The run has ended", "model": Run}, **problems(404, 409, 415, 422, 503)}

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Path, Query
+from fastapi import APIRouter, Body, Path, Query
 
 from api.deps import PartsDep, Ref
 from api.docs import problems
+from api.runs.endpoints import IdempotencyKey
 from api.runs.steering import check_signal_name
 from studio.contracts.base import Json, Page
 from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
@@ -17,15 +18,6 @@ from studio.web.preconditions import ANONYMOUS, Actor
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=JsonRoute)
 _REFUSALS = problems(404, 409, 503)
 Payload = Annotated[Json, Body(description="Any JSON; null without a body")]
-SignalKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=256,
-        description="Sent again with the same key and payload, the signal counts once",
-    ),
-]
 ChildStep = Annotated[
     str | None, Query(max_length=2000, description="Of the child workflow that this step runs, not of the run itself")
 ]
@@ -57,7 +49,7 @@ async def change_limits(run_id: Ref, changes: Limits, parts: PartsDep, step_id: 
     responses=problems(404, 409, 415, 422, 503),
 )
 async def send_signal(
-    run_id: Ref, name: SignalName, parts: PartsDep, payload: Payload = None, idempotency_key: SignalKey = None
+    run_id: Ref, name: SignalName, parts: PartsDep, payload: Payload = None, idempotency_key: IdempotencyKey = None
 ) -> Run:
     """The body is the payload, any JSON. A signal that no step waits for yet is kept for the first that does."""
     check_signal_name(name, "path")
