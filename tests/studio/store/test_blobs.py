@@ -137,74 +137,64 @@ class Stopping(S3Objects):
 
 
 class TestObjects:
-    async def test_bytes_are_in_the_bucket_and_go_with_the_blob(self, s3_endpoint: str, tmp_path: Path) -> None:
-        url = await new_bucket(s3_endpoint)
-        database = Database(sqlite_database(tmp_path))
-        await migrate_database(database)
-        store = BlobStore(database, S3Objects(parse_blob_url(url)))
-        try:
-            inline = await BlobStore(database).put(b"before" * 20_000, "run_a")
-            digest = await store.put(b"x" * 1_000_000, "run_a")
-            (name,) = await object_names(s3_endpoint, url)
-            assert name.startswith(f"payloads/{digest}")
-            assert await store.get(inline) == b"before" * 20_000
-            with pytest.raises(DependencyUnavailable, match="Set it to where that was"):
-                await BlobStore(database).get(digest)
-            await age(database)
-            assert await store.release(["run_a"]) == 2
-            assert await object_names(s3_endpoint, url) == []
-        finally:
-            await database.close()
+    @pytest.fixture
+    def place(self) -> str:
+        return "s3"
 
-    async def test_an_object_that_somebody_removed_can_be_stored_again(self, s3_endpoint: str, tmp_path: Path) -> None:
-        url = await new_bucket(s3_endpoint)
-        database = Database(sqlite_database(tmp_path))
-        await migrate_database(database)
+    @pytest.fixture
+    async def url(self, s3_endpoint: str) -> str:
+        return await new_bucket(s3_endpoint)
+
+    async def test_bytes_are_in_the_bucket_and_go_with_the_blob(
+        self, s3_endpoint: str, url: str, database: Database
+    ) -> None:
         store = BlobStore(database, S3Objects(parse_blob_url(url)))
-        try:
-            digest = await store.put(b"x" * 100_000, "run_a")
-            await emptied(s3_endpoint, url)
-            with pytest.raises(NotFound, match=digest):
-                await store.get(digest)
-            assert await store.get(await store.put(b"x" * 100_000, "run_a")) == b"x" * 100_000
-        finally:
-            await database.close()
+        inline = await BlobStore(database).put(b"before" * 20_000, "run_a")
+        digest = await store.put(b"x" * 1_000_000, "run_a")
+        (name,) = await object_names(s3_endpoint, url)
+        assert name.startswith(f"payloads/{digest}")
+        assert await store.get(inline) == b"before" * 20_000
+        with pytest.raises(DependencyUnavailable, match="Set it to where that was"):
+            await BlobStore(database).get(digest)
+        await age(database)
+        assert await store.release(["run_a"]) == 2
+        assert await object_names(s3_endpoint, url) == []
+
+    async def test_an_object_that_somebody_removed_can_be_stored_again(
+        self, s3_endpoint: str, url: str, database: Database
+    ) -> None:
+        store = BlobStore(database, S3Objects(parse_blob_url(url)))
+        digest = await store.put(b"x" * 100_000, "run_a")
+        await emptied(s3_endpoint, url)
+        with pytest.raises(NotFound, match=digest):
+            await store.get(digest)
+        assert await store.get(await store.put(b"x" * 100_000, "run_a")) == b"x" * 100_000
 
     async def test_what_a_process_left_that_was_stopped_in_the_middle_is_swept(
-        self, s3_endpoint: str, tmp_path: Path
+        self, s3_endpoint: str, url: str, database: Database
     ) -> None:
-        url = await new_bucket(s3_endpoint)
-        database = Database(sqlite_database(tmp_path))
-        await migrate_database(database)
         objects = Stopping(parse_blob_url(url))
         store = BlobStore(database, objects)
-        try:
-            await store.put(b"kept" * 20_000, "run_kept")
-            await store.put(b"old" * 20_000, "run_old")
-            await age(database)
-            objects.stops = "put"
-            with pytest.raises(Stopped):
-                await store.put(b"x" * 100_000, "run_a")
-            objects.stops = "delete"
-            with pytest.raises(Stopped):
-                await store.release(["run_old"])
-            objects.stops = None
-            assert (await store.sweep(lambda: None), len(await object_names(s3_endpoint, url))) == (0, 3)
-            await age(database)
-            assert await store.sweep(lambda: None) == 2
-            (left,) = await object_names(s3_endpoint, url)
-            assert await store.get(left.removeprefix("payloads/").partition(".")[0]) == b"kept" * 20_000
-            assert await store.sweep(lambda: None) == 0
-        finally:
-            await database.close()
+        await store.put(b"kept" * 20_000, "run_kept")
+        await store.put(b"old" * 20_000, "run_old")
+        await age(database)
+        objects.stops = "put"
+        with pytest.raises(Stopped):
+            await store.put(b"x" * 100_000, "run_a")
+        objects.stops = "delete"
+        with pytest.raises(Stopped):
+            await store.release(["run_old"])
+        objects.stops = None
+        assert (await store.sweep(lambda: None), len(await object_names(s3_endpoint, url))) == (0, 3)
+        await age(database)
+        assert await store.sweep(lambda: None) == 2
+        (left,) = await object_names(s3_endpoint, url)
+        assert await store.get(left.removeprefix("payloads/").partition(".")[0]) == b"kept" * 20_000
+        assert await store.sweep(lambda: None) == 0
 
     async def test_what_took_so_long_that_it_may_be_swept_is_stored_again(
-        self, s3_endpoint: str, tmp_path: Path
+        self, s3_endpoint: str, url: str, database: Database
     ) -> None:
-        url = await new_bucket(s3_endpoint)
-        database = Database(sqlite_database(tmp_path))
-        await migrate_database(database)
-
         class Slow(S3Objects):
             names: ClassVar[list[str]] = []
 
@@ -214,14 +204,11 @@ class TestObjects:
                     await age(database)
                 self.names.append(name)
 
-        try:
-            await BlobStore(database, Slow(parse_blob_url(url))).put(b"x" * 100_000, "run_a")
-            first, second = Slow.names
-            assert await BlobStore(database, S3Objects(parse_blob_url(url))).sweep(lambda: None) == 1
-            assert await object_names(s3_endpoint, url) == [f"payloads/{second}"]
-            assert first != second
-        finally:
-            await database.close()
+        await BlobStore(database, Slow(parse_blob_url(url))).put(b"x" * 100_000, "run_a")
+        first, second = Slow.names
+        assert await BlobStore(database, S3Objects(parse_blob_url(url))).sweep(lambda: None) == 1
+        assert await object_names(s3_endpoint, url) == [f"payloads/{second}"]
+        assert first != second
 
     @pytest.mark.parametrize("what", ["nobody listens", "no bucket"])
     async def test_a_store_that_is_away_is_no_missing_blob(
