@@ -11,6 +11,7 @@ from tests.workflows.histories.scripts import (
     approve,
     approve_in_child,
     cancel_held_call,
+    lift_limits,
     parallel,
     pause_and_resume,
     raise_limit,
@@ -286,6 +287,15 @@ CASES: dict[str, Case] = {
     "limit_pauses": Case(
         sequence(agent("a", "one"), agent("b", "two"), agent("c", "three"), limits={"max_steps": 2}),
         meanwhile=raise_limit,
+    ),
+    "child_limited": Case(
+        sequence({"id": "c", "workflow": "middle"}, limits={"max_tokens": 1}),
+        workflows={
+            "middle": sequence({"id": "d", "workflow": "deep"}),
+            "deep": sequence(agent("first", "first"), agent("second", "second")),
+        },
+        meanwhile=lift_limits,
+        children=("c", "c/d"),
     ),
     "child": Case(
         sequence({"id": "c", "workflow": "inner", "input": 5}, agent("after", "after")),

@@ -130,6 +130,13 @@ async def raise_limit(engine: Engine, handle: Handle) -> None:
     await handle.signal(RESUME)
 
 
+async def lift_limits(engine: Engine, handle: Handle) -> None:
+    await engine.upstream.wait_for_calls(1)
+    await until(engine.client.get_workflow_handle(child_workflow_id(handle.id, "c/d")), "", "paused")
+    await handle.signal(LIMITS, Limits(max_tokens=None))
+    await handle.signal(RESUME)
+
+
 async def cancel_held_call(engine: Engine, handle: Handle) -> None:
     await engine.upstream.wait_for_calls(1, "held")
     await handle.cancel()
