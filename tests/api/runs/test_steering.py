@@ -1,9 +1,13 @@
 """Pauses, limits, signals and approvals over REST, in a run and in its child workflows."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
 
 from studio.contracts.base import Json, JsonObject, utc_now
 from studio.store.idempotency import json_hash, keep_key
@@ -18,6 +22,10 @@ LISTEN: JsonObject = {"id": "hear", "wait": {"signal": "go"}}
 async def until_waiting(live: Live, run_id: str, path: str) -> JsonObject:
     """Ask until the step waits."""
     return await live.api.until(f"/runs/{run_id}", lambda run: _status(run, path) == "waiting")
+
+
+async def events_of(client: Client, workflow_id: str) -> Sequence[HistoryEvent]:
+    return (await client.get_workflow_handle(workflow_id).fetch_history()).events
 
 
 def _status(run: JsonObject, path: str) -> str | None:
@@ -93,6 +101,21 @@ class TestLimits:
         assert [step["id"] for step in run["steps"] if step["status"] == "succeeded"] == ["c/ask"]
         (await live.api.patch(f"/runs/{run_id}/limits", {"max_tokens": None})).ok(200)
         await live.api.post(f"/runs/{run_id}/resume")
+        assert (await live.api.finished(run_id))["status"] == "succeeded"
+
+    async def test_a_limit_that_is_raised_while_a_child_workflow_starts_reaches_it(self, live: Live) -> None:
+        await live.workflow(ASK, ASK | {"id": "again"}, name="inner")
+        await live.workflow(LISTEN, {"id": "c", "workflow": "inner"}, limits={"max_tokens": 1})
+        run_id = await live.start()
+        client = live.engine.client
+        holder = await client.start_workflow("Nobody", id=f"{run_id}/c", task_queue="nobody-polls")
+        (await live.api.post(f"/runs/{run_id}/signals/go")).ok(202)
+        refused = EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED
+        async with asyncio.timeout(20):
+            while all(event.event_type != refused for event in await events_of(client, run_id)):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        (await live.api.patch(f"/runs/{run_id}/limits", {"max_tokens": None})).ok(200)
+        await holder.terminate()
         assert (await live.api.finished(run_id))["status"] == "succeeded"
 
     @pytest.mark.parametrize("body", [{"max_tokens": 0}, {"max_money": 1}, {"timeout": "soon"}])
