@@ -367,7 +367,7 @@ class Driver:
         limits = (self._state.limits, self._state.outer)
         handle = await calls.start_child(request, definition_of(child, self._definition), child)
         self._children[command.path] = handle
-        # What was said meanwhile, when there was no child yet to be told. Beside it: the child may end before it hears.
+        # What was said meanwhile, when there was no child yet to be told. In tasks: it may end before it hears.
         paused, told = self._state.paused, list[asyncio.Task[None]]()
         if limits != (self._state.limits, self._state.outer):
             told.append(asyncio.create_task(calls.tell_children([handle], OUTER_LIMITS, self.outer_limits())))
