@@ -129,6 +129,8 @@ def told_events(run: Run) -> list[NewEvent]:
             told = {key: value for key, value in data.items() if value is not None}
             events.append(NewEvent(ts=now, step_id=step.id, attempt=step.attempt, type="step.started", data=told))
             around.append(step)
+        elif step.ended_at is not None:  # it was told to stop before it began
+            events += _step_end(step, ended)
     while around:
         events += _step_end(around.pop(), ended)
     return [*sorted(events, key=lambda event: event.ts), _closing(run, ended)]

@@ -127,13 +127,12 @@ class TurnRecord:
         error: RunError | None = None,
         handled: bool = False,
     ) -> None:
-        """`size` is the output's, if it is known."""
+        """`size` is the output's, if it is known. One that was told to stop before it began has no start."""
         step = self.state.steps[path]
-        started = step.started_at or self._at
-        duration_ms = round((self._at - started).total_seconds() * 1000)
+        duration_ms = round((self._at - (step.started_at or self._at)).total_seconds() * 1000)
         changes: dict[str, Any] = {"status": status, "output": output, "error": error, "waiting": None}
         changes |= {"handled": True} if handled else {}
-        changes |= {"started_at": started, "ended_at": self._at, "duration_ms": duration_ms}
+        changes |= {"ended_at": self._at, "duration_ms": duration_ms}
         closed = step.model_copy(update=changes)
         if output is not None:
             self.state.output_bytes += self._added(output, measure(output)[0] if size is None else size)

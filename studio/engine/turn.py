@@ -151,7 +151,7 @@ class Turn:
         attempt = self.state.attempts_before + 1
         run = StepRun(id=path, kind=node.kind, name=node.step.name, agent=node.agent, attempt=attempt)
         if held is not None:  # an attempt of a block around it came here before
-            again = {"attempt": held.attempt + (held.started_at is not None), "usage": held.usage}
+            again = {"attempt": held.attempt + ((held.started_at or held.ended_at) is not None), "usage": held.usage}
             run = run.model_copy(update=again | {"cost_usd": held.cost_usd})
         self.record.add_frame(path, Frame(node=node_id, parent=parent, scope=scope or {}, before=list(before)))
         self.frame(parent).open.append(path)

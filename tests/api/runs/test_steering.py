@@ -83,6 +83,18 @@ class TestLimits:
         await live.api.post(f"/runs/{run_id}/resume")
         assert (await live.api.finished(run_id))["status"] == "succeeded"
 
+    async def test_a_step_that_a_limit_stops_has_no_start(self, live: Live) -> None:
+        await live.workflow(ASK, ASK | {"id": "again"}, limits={"max_steps": 1, "on_exceeded": "fail"})
+        run_id = await live.start()
+        run = await live.api.finished(run_id)
+        assert [(step["status"], step["started_at"] is None) for step in run["steps"]] == [
+            ("succeeded", False),
+            ("cancelled", True),
+        ]
+        headers = {"Accept": "application/json"}
+        events = (await live.api.request("GET", f"/runs/{run_id}/events", headers=headers)).ok()["items"]
+        assert [event["type"] for event in events if event["step_id"] == "again"] == ["step.cancelled"]
+
     async def test_a_child_workflows_own_limit_can_be_raised(self, live: Live) -> None:
         await live.workflow(ASK, ASK | {"id": "again"}, name="inner", limits={"max_steps": 1})
         await live.workflow({"id": "c", "workflow": "inner"})

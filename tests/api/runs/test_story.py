@@ -105,6 +105,17 @@ class TestOrder:
         )
         assert story(told)[3:] == ["step.cancelled block/ask", "step.cancelled block", "run.terminated"]
 
+    def test_a_step_that_never_began_only_ends(self) -> None:
+        told = told_events(
+            run(
+                step("ask", "agent", 0, 2),
+                step("again", "agent", None, 2, status="cancelled"),
+                status="failed",
+                ended=2,
+            )
+        )
+        assert story(told)[2:] == ["step.succeeded ask", "step.cancelled again", "run.failed"]
+
 
 class TestRetried:
     FAILED_THEN_SUCCEEDED = run(

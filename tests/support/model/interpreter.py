@@ -168,7 +168,7 @@ class Interpreter(ABC):
         if not self.exempt and limits is not None and self.started == limits.max_steps:
             self.tied |= self.latest == self.world.now
             self._end_early(RunOutcome("failed", error=("limit_exceeded", None)))
-            self.steps[path] = StepOutcome("cancelled", started=self.world.now, ended=self.world.now)
+            self.steps[path] = StepOutcome("cancelled")
             return False
         self.started += 1
         self.latest = self.world.now
