@@ -43,9 +43,9 @@ histories: install ## Record the runs that the tests replay anew; docs/design/en
 	$(BIN)/python -m tests.workflows.histories.record
 
 lock: $(UV_BIN) ## Pin what pyproject.toml asks for in requirements/; UPGRADE=1 takes the newest versions
-	$(UV_BIN) pip compile $(LOCK) pyproject.toml -o requirements/runtime.txt $(if $(UPGRADE),--upgrade)
-	$(UV_BIN) pip compile $(LOCK) pyproject.toml --extra embedded -o requirements/embedded.txt $(if $(UPGRADE),--upgrade)
 	$(UV_BIN) pip compile $(LOCK) pyproject.toml --extra embedded --group dev -o requirements/dev.txt $(if $(UPGRADE),--upgrade)
+	$(UV_BIN) pip compile $(LOCK) pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/embedded.txt $(if $(UPGRADE),--upgrade)
+	$(UV_BIN) pip compile $(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt $(if $(UPGRADE),--upgrade)
 	echo 'uv>=0.8' | $(UV_BIN) pip compile $(LOCK) --no-annotate - -o requirements/uv.txt $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove what make made; the stack's data in .studio stays
