@@ -45,6 +45,14 @@ DESCRIPTION = """Agents and workflows, declared as documents and run durably on 
 `project_id` scopes and filters; it is not a security boundary. Put a gateway in front for authentication.
 """
 
+_LINKS = {
+    "StoredAgent": "/api/v1/agents/{ref}",
+    "StoredWorkflow": "/api/v1/workflows/{ref}",
+    "StoredSchedule": "/api/v1/schedules/{ref}",
+    "Run": "/api/v1/runs/{run_id}",
+    "Batch": "/api/v1/batches/{batch_id}",
+}
+
 
 def create_app(settings: ApiSettings) -> FastAPI:
     """Needs a migrated database (`studio migrate`); starts while any dependency is down, and says so in readiness."""
@@ -63,6 +71,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         settings=settings,
         lifespan=lifespan,
         checks=_checks,
+        links=_LINKS,
     )
     add_database_handlers(app)
     definitions = (documents, agents, workflows, schedules)

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from llm_service.calls.endpoint import CallEndpoint, Gateway
 from llm_service.calls.request import CHAT, EMBEDDINGS, TEXT
 from llm_service.direct import DirectRoutes
-from llm_service.docs import describe_calls
+from llm_service.docs import call_descriptions
 from llm_service.pricing import PriceList
 from llm_service.settings import LlmSettings
 from llm_service.upstreams.catalog import Catalog
@@ -23,7 +23,8 @@ from studio.web.app import create_base_app
 from studio.web.health import Check
 
 SERVICE = "llm"
-PREFIXES = ("/v1", "/api/v1")
+PREFIXES = {"/v1": "", "/api/v1": "_below_api"}
+"""Where calls and models answer, and what the names of their operations end with in the OpenAPI document."""
 DESCRIPTION = """One OpenAI-compatible gateway for chat, text and embeddings over the configured upstreams.
 
 Every call leaves a span with its usage and its cost. `/v1` and `/api/v1` answer alike."""
@@ -61,14 +62,14 @@ def create_app(settings: LlmSettings) -> DirectRoutes:
         settings=settings,
         lifespan=lifespan,
         checks=checks,
+        extend_document=call_descriptions(PREFIXES),
     )
     calls = [
         Route(prefix + operation.path, CallEndpoint(operation), methods=["POST"])
         for prefix in PREFIXES
         for operation in (CHAT, TEXT, EMBEDDINGS)
     ]
-    for prefix in PREFIXES:
-        app.include_router(models_router(prefix))
+    for prefix, suffix in PREFIXES.items():
+        app.include_router(models_router(prefix, suffix))
     app.include_router(upstreams_router)
-    describe_calls(app, PREFIXES)
     return DirectRoutes(app, routes=calls, service=SERVICE, settings=settings)

@@ -1,27 +1,11 @@
 """Puts the model endpoints into the OpenAPI document: as plain ASGI routes they are not in it by themselves."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from fastapi import FastAPI
+from collections.abc import Callable, Mapping
 
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import ChatRequest
+from studio.web.openapi import problems
 
-_PROBLEM = {
-    "application/problem+json": {
-        "schema": {
-            "type": "object",
-            "properties": {
-                "type": {"type": "string"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "error": {"type": "object", "description": "The same in OpenAI's shape"},
-            },
-        }
-    }
-}
 _HEADERS = {
     "X-Studio-Project": "Project of the call's span",
     "X-Studio-Prompt": "`name@version` of the prompt that was rendered",
@@ -50,51 +34,61 @@ def _text_request(content: str) -> JsonObject:
     }
 
 
-def _operation(summary: str, request: JsonObject, *, streams: bool, operation_id: str) -> JsonObject:
-    content: JsonObject = {"application/json": {"schema": {"type": "object"}}}
+def _list_of(item: JsonObject, **fields: JsonObject) -> JsonObject:
+    usage: JsonObject = {"type": ["object", "null"], "additionalProperties": True}
+    shared: JsonObject = {"id": {"type": "string"}, "object": {"type": "string"}, "model": {"type": "string"}}
+    items = {name: {"type": "array", "items": field} for name, field in fields.items()}
+    return {"type": "object", "additionalProperties": True, "properties": {**shared, **items, "usage": usage, **item}}
+
+
+_CREATED: JsonObject = {"created": {"type": "integer"}}
+_OBJECT: JsonObject = {"type": "object", "additionalProperties": True}
+_ANSWERS: JsonObject = {
+    "ChatCompletion": _list_of(_CREATED, choices=_OBJECT),
+    "Completion": _list_of(_CREATED, choices=_OBJECT),
+    "EmbeddingList": _list_of({}, data=_OBJECT),
+}
+"""As far as the gateway knows them: what an upstream adds goes through."""
+
+
+def _operation(summary: str, request: JsonObject, answer: str, *, streams: bool, operation_id: str) -> JsonObject:
+    content: JsonObject = {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}
     if streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
+    refusals = {str(status): problem for status, problem in problems(404, 502, 504).items()}
     return {
         "tags": ["calls"],
         "summary": summary,
         "description": "As in the OpenAI API; unknown fields go through untouched. "
-        "`model` is `upstream/model` or an alias.",
+        "`model` is `upstream/model` or an alias. Problems have OpenAI's `error` beside their own members.",
         "operationId": operation_id,
         "parameters": _parameters(),
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {
             "200": {"description": "The upstream's answer", "content": content},
-            "404": {"description": "No such model", "content": _PROBLEM},
-            "413": {"description": "The body is too large", "content": _PROBLEM},
-            "422": {"description": "The body is wrong; `errors` names the place", "content": _PROBLEM},
-            "503": {"description": "The upstream does not answer", "content": _PROBLEM},
-            "504": {"description": "The upstream did not answer in time", "content": _PROBLEM},
+            **refusals,
             "default": {"description": "The upstream's own error, unchanged"},
         },
     }
 
 
-def describe_calls(app: FastAPI, prefixes: Sequence[str]) -> None:
-    """Extend `app.openapi()`."""
-    generate = app.openapi
+def call_descriptions(prefixes: Mapping[str, str]) -> Callable[[JsonObject], None]:
+    """Extends the document. `prefixes` has what the names of the operations below a path end with."""
 
-    def openapi() -> dict[str, Any]:
-        document = generate()
+    def extend(document: JsonObject) -> None:
         chat_request = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(chat_request.pop("$defs", {}))
+        schemas.update(chat_request.pop("$defs", {}) | _ANSWERS)
         schemas["ChatRequest"] = chat_request
-        for prefix in prefixes:
-            name = prefix.strip("/").replace("/", "_")
-            for path, summary, request, streams in (
-                ("/chat/completions", "Chat", {"$ref": "#/components/schemas/ChatRequest"}, True),
-                ("/completions", "Complete a text", _text_request("prompt"), True),
-                ("/embeddings", "Embed texts", _text_request("input"), False),
+        chat = {"$ref": "#/components/schemas/ChatRequest"}
+        for prefix, suffix in prefixes.items():
+            for path, name, summary, request, answer in (
+                ("/chat/completions", "create_chat_completion", "Answer a chat", chat, "ChatCompletion"),
+                ("/completions", "create_completion", "Complete a text", _text_request("prompt"), "Completion"),
+                ("/embeddings", "create_embeddings", "Embed texts", _text_request("input"), "EmbeddingList"),
             ):
-                operation_id = f"{name}{path.replace('/', '_')}"
-                document["paths"][prefix + path] = {
-                    "post": _operation(summary, request, streams=streams, operation_id=operation_id)
-                }
-        return document
+                streams = answer != "EmbeddingList"
+                operation = _operation(summary, request, answer, streams=streams, operation_id=name + suffix)
+                document["paths"][prefix + path] = {"post": operation}
 
-    app.openapi = openapi
+    return extend

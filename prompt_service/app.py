@@ -32,6 +32,7 @@ def create_app(settings: PromptSettings) -> FastAPI:
         lifespan=lifespan,
         checks=_checks,
         larger_bodies={"/api/v1/traces": SPANS_BODY_BYTES},
+        links={"Prompt": "/api/v1/prompts/{ref}"},
     )
     app.router.routes.insert(0, prompts.HotRoute())
     app.include_router(prompts.router)

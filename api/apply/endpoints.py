@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 from api.apply.parsing import BODY_SCHEMA, read_documents
 from api.apply.service import apply_documents, export_documents, validate_documents
 from api.deps import PartsDep, ProjectFilter
-from api.docs import problems
 from studio.contracts.base import NAME_PATTERN
 from studio.contracts.reports import ApplyReport, DocumentKind, ValidationReport
 from studio.document_writer import dump_documents
 from studio.errors import InvalidInput
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.preconditions import ANONYMOUS, Actor
 
 router = APIRouter(prefix="/api/v1", tags=["documents"], route_class=JsonRoute)
@@ -20,6 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["documents"], route_class=JsonRoute)
 
 @router.post(
     "/apply",
+    name="apply_documents",
     summary="Create or update every document, all or nothing",
     responses=problems(409, 415, 422, 503),
     openapi_extra={"requestBody": BODY_SCHEMA},
@@ -38,7 +39,7 @@ async def apply(
 
 @router.post(
     "/workflows/validate",
-    tags=["workflows"],
+    name="validate_documents",
     summary="Say what is wrong with a document; nothing is stored",
     responses=problems(415, 503),
     openapi_extra={"requestBody": BODY_SCHEMA},
@@ -53,6 +54,7 @@ async def validate(request: Request, parts: PartsDep) -> ValidationReport:
 
 @router.get(
     "/export",
+    name="export_documents",
     summary="The stored documents, as YAML that `apply` takes back",
     responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}, **problems(422, 503)},
     response_class=Response,

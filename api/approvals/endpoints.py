@@ -6,17 +6,19 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.deps import ProjectFilter, ReadSessionDep
-from api.docs import problems
 from studio.contracts.base import Page, format_timestamp, to_utc
 from studio.contracts.interaction import PendingApproval
 from studio.store.approvals import InboxFilter, Position, list_pending
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor, foreign_cursor
 
 router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"], route_class=JsonRoute)
 
 
-@router.get("", summary="The inbox: what waits for a person, longest first", responses=problems(422, 503))
+@router.get(
+    "", name="list_approvals", summary="The inbox: what waits for a person, longest first", responses=problems(422, 503)
+)
 async def list_all_approvals(
     session: ReadSessionDep,
     limit: Limit = DEFAULT_LIMIT,

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from api.deps import DEFAULT_PROJECT, PartsDep, Project, ProjectFilter, Ref, SessionHeader, UserHeader
-from api.docs import problems
 from api.runs.endpoints import IdempotencyKey
 from studio.contracts.base import Page
 from studio.contracts.batches import Batch, StartBatch
 from studio.contracts.runs import RunKind
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1", tags=["batches"], route_class=JsonRoute)

@@ -8,9 +8,9 @@ from temporalio.api.common.v1 import Payload
 
 from api.codec import payloads
 from api.deps import PartsDep
-from api.docs import problems
 from studio.contracts.base import JsonObject
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.responses import JSONResponse
 
 PREFIX = "/codec"

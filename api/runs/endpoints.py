@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from api.deps import DEFAULT_PROJECT, PartsDep, Project, ProjectFilter, Ref, SessionHeader, UserHeader
-from api.docs import problems
 from api.runs.starting import Trigger
 from studio.contracts.base import Page, Timestamp
 from studio.contracts.runs import Run, RunKind, RunStatus, StartRun
 from studio.errors import FieldError, InvalidInput
 from studio.store.runs import RunFilter
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from studio.web.preconditions import ANONYMOUS, Actor
 
@@ -33,7 +33,6 @@ _STARTED = {200: {"description": "The run has ended", "model": Run}, **problems(
 @router.post(
     "/workflows/{ref}/runs",
     status_code=202,
-    tags=["workflows"],
     summary="Start a run of a workflow",
     responses=_STARTED,
 )
@@ -53,9 +52,7 @@ async def start_workflow_run(
     return await _start("workflow", ref, project_id, body, Trigger(traceparent, idempotency_key), wait, parts, response)
 
 
-@router.post(
-    "/agents/{ref}/runs", status_code=202, tags=["agents"], summary="Start a run of one agent", responses=_STARTED
-)
+@router.post("/agents/{ref}/runs", status_code=202, summary="Start a run of one agent", responses=_STARTED)
 async def start_agent_run(
     ref: Ref,
     body: StartRun,

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from api.deps import PartsDep, Ref
-from api.docs import problems
 from api.runs.channel import Frame, TooSlow
 from api.runs.hub import BEGINNING, Frames
 from studio.contracts.base import Page
 from studio.contracts.events import RunEvent
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.responses import JSONResponse
 
 router = APIRouter(prefix="/api/v1", tags=["runs"], route_class=JsonRoute)
@@ -29,7 +29,8 @@ _FRAMES_A_WRITE = 100
 
 @router.get(
     "/runs/{run_id}/events",
-    summary="Watch a run",
+    name="list_run_events",
+    summary="Watch a run, or list its events so far",
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "model": Page[RunEvent]},

@@ -3,12 +3,12 @@
 from fastapi import APIRouter, Response
 
 from api.deps import PartsDep, Ref
-from api.docs import problems
 from api.runs.endpoints import IdempotencyKey, Traceparent, Wait
 from api.runs.starting import Trigger
 from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun
 from studio.contracts.runs import Run
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.preconditions import ANONYMOUS, Actor
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=JsonRoute)

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query
 
 from api.deps import PartsDep, Ref
-from api.docs import problems
 from api.runs.endpoints import IdempotencyKey
 from api.runs.steering import check_signal_name
 from studio.contracts.base import Json, Page
@@ -13,6 +12,7 @@ from studio.contracts.interaction import ApprovalOutcome, DecideApproval, Pendin
 from studio.contracts.runs import Run, StepRun
 from studio.contracts.waits import Limits, SignalName
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.preconditions import ANONYMOUS, Actor
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=JsonRoute)
@@ -36,7 +36,12 @@ async def resume_run(run_id: Ref, parts: PartsDep) -> Run:
     return await parts.steering.resume(run_id)
 
 
-@router.patch("/{run_id}/limits", summary="Raise or lower a run's limits", responses=problems(404, 409, 415, 422, 503))
+@router.patch(
+    "/{run_id}/limits",
+    name="change_run_limits",
+    summary="Raise or lower a run's limits",
+    responses=problems(404, 409, 415, 422, 503),
+)
 async def change_limits(run_id: Ref, changes: Limits, parts: PartsDep, step_id: ChildStep = None) -> Run:
     """Only the fields that are given change; null takes a limit away. A paused run stays so until it is resumed."""
     return await parts.steering.set_limits(run_id, changes, step_id)
@@ -56,7 +61,12 @@ async def send_signal(
     return await parts.steering.signal(run_id, name, payload, idempotency_key)
 
 
-@router.get("/{run_id}/approvals", summary="What a run waits for a person to decide", responses=problems(404))
+@router.get(
+    "/{run_id}/approvals",
+    name="list_run_approvals",
+    summary="What a run waits for a person to decide",
+    responses=problems(404),
+)
 async def list_approvals(run_id: Ref, parts: PartsDep) -> Page[PendingApproval]:
     return Page(items=await parts.steering.list_approvals(run_id))
 

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Body, Path, Response
 from api.definitions import service as definitions
 from api.definitions.pages import definition_rows, version_page, version_resource
 from api.deps import DEFAULT_PROJECT, PartsDep, Project, ProjectFilter, ReadSessionDep, Ref, Search
-from api.docs import problems
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.schedules import (
     BackfillSchedule,
@@ -19,6 +18,7 @@ from studio.contracts.schedules import (
 )
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit
 from studio.web.preconditions import ANONYMOUS, Actor, IfMatch
 

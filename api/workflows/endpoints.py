@@ -7,13 +7,13 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from api.definitions import service
 from api.definitions.pages import definition_page, resource, version_page, version_resource
 from api.deps import DEFAULT_PROJECT, Project, ProjectFilter, ReadSessionDep, Ref, Search, WriteSessionDep
-from api.docs import problems
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.definitions import AnyWorkflow
 from studio.contracts.reports import Graph
 from studio.contracts.resources import StoredWorkflow, WorkflowVersion
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit
 from studio.web.preconditions import ANONYMOUS, Actor, IfMatch
 

@@ -11,9 +11,11 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.routing import Route
 
+from studio.contracts.base import JsonObject
 from studio.settings import StudioSettings
 from studio.web.health import Check, health_router
 from studio.web.middleware import RequestMiddleware
+from studio.web.openapi import describe, operation_id
 from studio.web.problems import add_problem_handlers
 from studio.web.responses import JSONResponse
 
@@ -29,10 +31,13 @@ def create_base_app(
     lifespan: Lifespan,
     checks: Callable[[FastAPI], Mapping[str, Check]],
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    links: Mapping[str, str] = MappingProxyType({}),
+    extend_document: Callable[[JsonObject], None] | None = None,
 ) -> FastAPI:
     """A FastAPI app with problem+json, request ids, body limit, health and metrics; routers are added by the caller.
 
-    `larger_bodies` has the limits, in bytes, of paths that take more than others.
+    `larger_bodies` has the limits, in bytes, of paths that take more than others; `links` and `extend_document` are
+    for the OpenAPI document, see `studio.web.openapi.describe`.
     """
     app = FastAPIOffline(  # its documentation page loads nothing from elsewhere
         title=title,
@@ -40,6 +45,7 @@ def create_base_app(
         version="0.1.0",
         lifespan=lifespan,
         default_response_class=JSONResponse,
+        generate_unique_id_function=operation_id,
         redoc_url=None,
         telemetry={
             "tracing": False,
@@ -49,6 +55,7 @@ def create_base_app(
     )
     app.add_middleware(RequestMiddleware, service=service, max_body_bytes=settings.max_body_bytes, larger=larger_bodies)
     add_problem_handlers(app)
+    describe(app, links, extend_document)
     _describe_in_a_thread(app)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.include_router(health_router(service, lambda: checks(app)))

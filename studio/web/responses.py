@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 from pydantic import BaseModel
-from starlette.responses import Response
+from starlette.responses import JSONResponse as _JSONResponse
 
 from studio.contracts.base import Json
 
@@ -20,10 +20,8 @@ def dump_json(value: Json) -> bytes:
     return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS)
 
 
-class JSONResponse(Response):
+class JSONResponse(_JSONResponse):
     """Like Starlette's, through orjson; takes contracts anywhere inside the value."""
-
-    media_type = "application/json"
 
     def render(self, content: Json) -> bytes:
         return dump_json(content)
