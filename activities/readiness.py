@@ -11,7 +11,6 @@ from activities.settings import WorkerSettings
 from studio.db.engine import Database, open_database
 from studio.db.migrate import check_schema
 from studio.errors import StudioError
-from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 
 CHECK_SECONDS = 5.0
@@ -20,28 +19,26 @@ _log = structlog.get_logger(__name__)
 
 
 async def wait_until_ready(settings: WorkerSettings, stop: asyncio.Event) -> bool:
-    """Wait for the database with its tables, Redis and the Temporal namespace, however long that takes, and say what
-    is missing. False when `stop` was set meanwhile.
+    """Wait for the database with its tables and the Temporal namespace, however long that takes, and say what is
+    missing. False when `stop` was set meanwhile. Not for Redis: runs go on without.
     """
     pause = FIRST_PAUSE_SECONDS
     database = open_database(settings)
     try:
-        async with EventStream(settings.redis_url) as stream:
-            checks: Mapping[str, Callable[[], Awaitable[object]]] = {
-                "database": lambda: check_schema(database),
-                "redis": stream.check,
-                "temporal": lambda: _check_temporal(settings, database),
-            }
-            while not stop.is_set():
-                found = await asyncio.gather(*(_missing(name, check) for name, check in checks.items()))
-                missing = {name: reason for name, reason in found if reason is not None}
-                if not missing:
-                    return True
-                _log.warning("worker.waiting", **missing)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await stop.wait()
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        checks: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "database": lambda: check_schema(database),
+            "temporal": lambda: _check_temporal(settings, database),
+        }
+        while not stop.is_set():
+            found = await asyncio.gather(*(_missing(name, check) for name, check in checks.items()))
+            missing = {name: reason for name, reason in found if reason is not None}
+            if not missing:
+                return True
+            _log.warning("worker.waiting", **missing)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
     finally:
         await database.close()
     return False

@@ -1,6 +1,6 @@
 """The workflow engine's API: definitions, runs and their events."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
@@ -38,7 +38,7 @@ from studio.store.blobs import open_blobs
 from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 from studio.web.app import create_base_app
-from studio.web.health import Check
+from studio.web.health import Check, Checks
 
 DESCRIPTION = """Agents and workflows, declared as documents and run durably on Temporal.
 
@@ -115,13 +115,14 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     )
 
 
-def _checks(app: FastAPI) -> Mapping[str, Check]:
+def _checks(app: FastAPI) -> Checks:
+    """Runs go on without Redis, and without the store of large payloads all that are small."""
     parts: Parts = app.state.parts
-    checks: dict[str, Check] = {
+    useful: dict[str, Check] = {"redis": parts.stream.check}
+    if parts.settings.blob_url:
+        useful[BLOB_STORE] = app.state.blobs.check
+    needed: dict[str, Check] = {
         "database": lambda: check_schema(parts.database),
         "temporal": parts.executions.check,
-        "redis": parts.stream.check,
     }
-    if parts.settings.blob_url:
-        checks[BLOB_STORE] = app.state.blobs.check
-    return checks
+    return Checks(needed=needed, useful=useful)

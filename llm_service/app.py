@@ -1,6 +1,6 @@
 """The LLM engine as an ASGI application."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
@@ -20,7 +20,7 @@ from llm_service.upstreams.routing import ModelRouter
 from llm_service.upstreams.upstream import Upstream, open_session
 from studio.tracing import SpanSender
 from studio.web.app import create_base_app
-from studio.web.health import Check
+from studio.web.health import Checks
 
 SERVICE = "llm"
 PREFIXES = {"/v1": "", "/api/v1": "_below_api"}
@@ -49,11 +49,14 @@ def create_app(settings: LlmSettings) -> DirectRoutes:
                 ping_seconds=settings.stream_ping_seconds,
                 content=content,
             )
-            yield
+            try:
+                yield
+            finally:
+                await app.state.catalog.close()
 
-    def checks(app: FastAPI) -> Mapping[str, Check]:
+    def checks(app: FastAPI) -> Checks:
         catalog = cast("Catalog", app.state.catalog)
-        return {upstream.name: partial(catalog.check, upstream.name) for upstream in settings.upstreams}
+        return Checks(any_of={upstream.name: partial(catalog.check, upstream.name) for upstream in settings.upstreams})
 
     app = create_base_app(
         service=SERVICE,

@@ -1,6 +1,6 @@
 """The prompt engine: prompts, rendering and traces over HTTP."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -12,7 +12,7 @@ from prompt_service.settings import PromptSettings
 from prompt_service.traces import endpoints as traces
 from studio.contracts.spans import SPANS_BODY_BYTES
 from studio.web.app import create_base_app
-from studio.web.health import Check
+from studio.web.health import Checks
 
 SERVICE = "prompts"
 
@@ -40,10 +40,13 @@ def create_app(settings: PromptSettings) -> FastAPI:
     return app
 
 
-def _checks(app: FastAPI) -> Mapping[str, Check]:
+def _checks(app: FastAPI) -> Checks:
+    """Without MongoDB cached prompts and traces go on, without ClickHouse prompts do; Redis is a cache."""
     resources = cast("Resources", app.state.resources)
-    return {
-        "mongo": lambda: resources.mongo.admin.command("ping"),
-        "redis": resources.cache.ping,
-        "clickhouse": lambda: resources.store.query("SELECT 1"),
-    }
+    return Checks(
+        any_of={
+            "mongo": lambda: resources.mongo.admin.command("ping"),
+            "clickhouse": lambda: resources.store.query("SELECT 1"),
+        },
+        useful={"redis": resources.cache.ping},
+    )

@@ -22,10 +22,16 @@ Connect = Callable[[], Awaitable["Client"]]
 """Connects to Temporal, with TLS or a key when the settings say so."""
 
 
+class _Degradation(BaseModel):
+    dependency: str
+    error: str
+
+
 class _Health(BaseModel):
     """The part of our services' `/health/ready` that matters here."""
 
     down: list[str]
+    degraded: list[_Degradation] = []
 
 
 class NotReady(Exception):
@@ -42,30 +48,37 @@ async def ask(probe: Probe, pid: int | None) -> str:
 
 
 def http_probe(url: str) -> Probe:
-    """Ready when `GET url` answers 2xx. A 503 of ours names what is down."""
+    """Ready when `GET url` answers 2xx. A 503 of ours names what is down, and a 200 what it goes on without."""
     import aiohttp
 
     async def probe(_pid: int | None) -> str:
         timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+                health = await _health(answer)
                 if answer.status < 300:
-                    return ""
-                raise NotReady(await _reason(answer))
+                    return "" if health is None else _degradation(health)
+                raise NotReady(f"answers {answer.status}" if health is None else f"waits for {', '.join(health.down)}")
         except aiohttp.ClientError as error:
             raise NotReady(f"does not answer ({type(error).__name__})") from None
 
     return probe
 
 
-async def _reason(answer: "aiohttp.ClientResponse") -> str:
+async def _health(answer: "aiohttp.ClientResponse") -> _Health | None:
+    """None when it is not the answer of a service of ours."""
     if answer.content_type != "application/json":
-        return f"answers {answer.status}"
+        return None
     try:
-        health = _Health.model_validate_json(await answer.read())
+        return _Health.model_validate_json(await answer.read())
     except ValidationError:
-        return f"answers {answer.status}"
-    return f"waits for {', '.join(health.down)}"
+        return None
+
+
+def _degradation(health: _Health) -> str:
+    """Empty when nothing is missing."""
+    missing = "; ".join(one.error or f"{one.dependency} does not answer" for one in health.degraded)
+    return f"degraded: {missing}" if missing else ""
 
 
 def redis_probe(url: str) -> Probe:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from studio.contracts.base import JsonObject
 from studio.settings import StudioSettings
-from studio.web.health import Check, health_router
+from studio.web.health import Checks, health_router
 from studio.web.middleware import RequestMiddleware
 from studio.web.openapi import describe, operation_id
 from studio.web.problems import add_problem_handlers
@@ -29,7 +29,7 @@ def create_base_app(
     description: str,
     settings: StudioSettings,
     lifespan: Lifespan,
-    checks: Callable[[FastAPI], Mapping[str, Check]],
+    checks: Callable[[FastAPI], Checks],
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
     links: Mapping[str, str] = MappingProxyType({}),
     extend_document: Callable[[JsonObject], None] | None = None,

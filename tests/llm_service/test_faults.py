@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.llm_service.conftest import StartEngine
+from tests.support.llm_engine import StartEngine
 from tests.support.scripted_upstream import Reply, ScriptedUpstream
 from tests.support.span_sink import SpanSink
 

@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
-from tests.llm_service.conftest import StartEngine
+from tests.support.llm_engine import StartEngine
 from tests.support.scripted_upstream import Reply, ScriptedTool, ScriptedUpstream
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.llm_service.conftest import StartEngine
 from tests.llm_service.test_faults import chat, events, post
+from tests.support.llm_engine import StartEngine
 from tests.support.scripted_upstream import Reply, ScriptedTool, ScriptedUpstream
 from tests.support.span_sink import SpanSink
 

@@ -1,6 +1,6 @@
 """What every answer has, also that to a bug of ours."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from studio.settings import StudioSettings
 from studio.web.app import create_base_app
-from studio.web.health import Check
+from studio.web.health import Checks
 from tests.support.asgi_server import serving
 
 
@@ -19,8 +19,8 @@ async def _nothing(_app: FastAPI) -> AsyncGenerator[None]:
     yield
 
 
-def _no_checks(_app: FastAPI) -> Mapping[str, Check]:
-    return {}
+def _no_checks(_app: FastAPI) -> Checks:
+    return Checks()
 
 
 async def _tokens() -> AsyncGenerator[bytes]:
