@@ -1,4 +1,5 @@
-"""What a call costs: prices from the upstream's configuration, else the genai-prices package, else no price at all."""
+"""What a call costs: prices from the upstream's configuration, else what the provider says that it charged, else the
+genai-prices package for providers that it knows, else no price at all."""
 
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from genai_prices import Usage as GenaiUsage
 from genai_prices import calc_price
 from genai_prices.types import PriceCalculation
 
-from llm_service.settings import ModelPrice, UpstreamConfig
+from llm_service.settings import ANY_MODEL, ModelPrice, UpstreamConfig
 from studio.contracts.llm import Usage
 
 MILLION = Decimal(1_000_000)
@@ -23,7 +24,7 @@ class Cost:
     """`usd` is None when the model has no price: that is not the same as 0."""
 
     usd: Decimal | None
-    source: Literal["computed", "unpriced"]
+    source: Literal["provider", "computed", "unpriced"]
     revision: str | None
 
 
@@ -43,6 +44,18 @@ class _Tariff(Protocol):
 class _Unpriced:
     def cost(self, usage: Usage) -> Cost:
         return UNPRICED
+
+
+class _Reported:
+    """What the provider says that it charged, when it does."""
+
+    def __init__(self, otherwise: _Tariff) -> None:
+        self._otherwise = otherwise
+
+    def cost(self, usage: Usage) -> Cost:
+        if usage.reported_cost_usd is not None:
+            return Cost(usage.reported_cost_usd, "provider", None)
+        return self._otherwise.cost(usage)
 
 
 class _PerToken:
@@ -112,31 +125,40 @@ class PriceList:
         return known[1].cost(usage)
 
     def _tariff(self, upstream: UpstreamConfig, model: str) -> _Tariff:
-        configured = upstream.prices.get(model)
+        configured = upstream.prices.get(model) or upstream.prices.get(ANY_MODEL)
         if configured is not None:
             return _configured(configured)
         found = _look_up(upstream, model)
-        return _Unpriced() if found is None else _from_genai(found, self._genai_revision)
+        return _Reported(_Unpriced() if found is None else _from_genai(found, self._genai_revision))
 
 
 def _configured(price: ModelPrice) -> _Tariff:
     fresh = price.input_per_million
-    cached = price.cached_input_per_million
+    cached, written = price.cached_input_per_million, price.cache_write_per_million
     return _PerToken(
-        fresh, fresh if cached is None else cached, fresh, price.output_per_million, revision="configured", audio=True
+        fresh,
+        fresh if cached is None else cached,
+        fresh if written is None else written,
+        price.output_per_million,
+        revision="configured",
+        audio=True,
     )
 
 
 def _look_up(upstream: UpstreamConfig, model: str) -> PriceCalculation | None:
-    """By the upstream's address, by a provider before the slash (LiteLLM's way), by the model's name."""
+    """By the provider at the upstream's address. LiteLLM serves any provider's models: by the one before the slash, or
+    by the model's name alone. At any other address a name says nothing about the price.
+    """
     nothing = GenaiUsage(input_tokens=0)
-    provider, _, rest = model.partition("/")
-    for attempt in (
-        lambda: calc_price(nothing, model, provider_api_url=upstream.base_url),
-        lambda: calc_price(nothing, rest, provider_id=provider),
-        lambda: calc_price(nothing, model),
-        lambda: calc_price(nothing, model, provider_id="openai"),
-    ):
+    attempts = [lambda: calc_price(nothing, model, provider_api_url=upstream.base_url)]
+    if upstream.kind == "litellm":
+        provider, _, rest = model.partition("/")
+        if rest:
+            attempts.append(lambda: calc_price(nothing, rest, provider_id=provider))
+        else:
+            attempts.append(lambda: calc_price(nothing, model))
+            attempts.append(lambda: calc_price(nothing, model, provider_id="openai"))
+    for attempt in attempts:
         try:
             return attempt()
         except (LookupError, ValueError):  # no such provider or model; no price for this time

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import orjson
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 from yarl import URL
 
@@ -36,13 +36,24 @@ class Timeouts(Contract):
     """The whole call with its retries."""
 
 
+ANY_MODEL = "*"
+"""In `prices`: whatever model has no price of its own."""
+
+
 class ModelPrice(Contract):
-    """US dollars for a million tokens."""
+    """US dollars for a million tokens; `0` alone stands for a model that costs nothing."""
 
     input_per_million: Price
     output_per_million: Price = Decimal(0)
     cached_input_per_million: Price | None = None
     """None: cached input costs what other input costs."""
+    cache_write_per_million: Price | None = None
+    """None: input that goes into the provider's cache costs what other input costs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _free(cls, value: Any) -> Any:
+        return {"input_per_million": 0} if value == 0 and type(value) is not bool else value
 
 
 class UpstreamConfig(Contract):
@@ -60,6 +71,7 @@ class UpstreamConfig(Contract):
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often a call is repeated after a 429, a 5xx or a connection fault, before its first byte."""
     prices: dict[str, ModelPrice] = {}
+    """By the model's name at the upstream; `*` is for all others."""
 
     @field_validator("kind", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ import orjson
 from llm_service.calls.request import Operation
 from llm_service.pricing import format_usd
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.llm import ChatAssembly, ChatDelta, Usage, read_choice, read_usage
+from studio.contracts.llm import ChatAssembly, ChatDelta, Usage, UsageReader, read_choice
 from studio.sse import EventSplitter, event_data
 
 _NULL_USAGE = re.compile(rb',\s*"usage"\s*:\s*null')
@@ -34,6 +34,7 @@ class StreamReader:
         self._content = content
         self._splitter = EventSplitter()
         self._choices: dict[int, ChatAssembly] = {}
+        self._usage = UsageReader()
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
         """`time.perf_counter()` when the first text, reasoning or tool call came."""
@@ -104,7 +105,7 @@ class StreamReader:
             assembly.finish_reason = delta.finish_reason or assembly.finish_reason
 
     def _with_usage_shown(self, event: bytes, chunk: JsonObject) -> bytes:
-        usage = read_usage(chunk["usage"])
+        usage = self._usage.read(chunk["usage"])
         if usage is not None:
             self.usage = usage
         if not self._wants_usage:

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from studio.contracts.base import JsonObject
-from studio.contracts.llm import CallContext, ChatDelta, ChatRequest, read_choice, read_usage
+from studio.contracts.llm import CallContext, ChatDelta, ChatRequest, UsageReader, read_choice
 from studio.errors import StudioError
 from studio.sse import EventSplitter, event_data
 
@@ -111,7 +111,7 @@ class LlmClient:
 async def _deltas(answer: aiohttp.ClientResponse) -> AsyncGenerator[ChatDelta, None]:
     upstream = answer.headers.get("X-Studio-Upstream")
     trace_id = answer.headers.get("X-Studio-Trace-Id")
-    splitter = EventSplitter()
+    splitter, usage = EventSplitter(), UsageReader()
     done = False
     async for chunk in answer.content.iter_any():
         for event in splitter.feed(chunk):
@@ -119,12 +119,12 @@ async def _deltas(answer: aiohttp.ClientResponse) -> AsyncGenerator[ChatDelta, N
             if data == b"[DONE]":
                 done = True  # read on to the end, so that the connection can be used again
             elif data is not None and not done:
-                yield _read_chunk(data, upstream, trace_id)
+                yield _read_chunk(data, usage, upstream, trace_id)
     if not done:
         raise LlmInterrupted("The answer ended before it was complete.", upstream=upstream)
 
 
-def _read_chunk(data: bytes, upstream: str | None, trace_id: str | None) -> ChatDelta:
+def _read_chunk(data: bytes, usage: UsageReader, upstream: str | None, trace_id: str | None) -> ChatDelta:
     try:
         chunk: JsonObject = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -141,7 +141,7 @@ def _read_chunk(data: bytes, upstream: str | None, trace_id: str | None) -> Chat
         reasoning=delta.reasoning,
         tool_calls=delta.tool_calls,
         finish_reason=delta.finish_reason,
-        usage=read_usage(raw_usage),
+        usage=usage.read(raw_usage),
         cost_usd=Decimal(cost) if isinstance(cost, str) else None,
         model=chunk.get("model"),
         upstream=upstream,

@@ -56,16 +56,20 @@ class Usage(Contract):
     cache_write_tokens: int = Field(default=0, ge=0)
     audio_tokens: int = Field(default=0, ge=0)
     reasoning_tokens: int = Field(default=0, ge=0)
+    reported_cost_usd: Decimal | None = None
+    """What the provider says that it charged."""
 
 
 _TOTALS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+MAX_REPORTED_USD = Decimal(1_000_000)
 
 
 def read_usage(raw: Json) -> Usage | None:
     """Read a `usage` object in either spelling of its field names; None when it names no tokens at all.
 
     `prompt_tokens`/`completion_tokens` (chat completions) or `input_tokens`/`output_tokens` (responses), with their
-    `..._details`; cached tokens also where DeepSeek and Anthropic put them.
+    `..._details`; cached tokens also where DeepSeek and Anthropic put them. Providers that count cached input or
+    reasoning beside the prompt or the completion are read as if they had counted it inside.
     """
     if not isinstance(raw, dict):
         return None
@@ -77,8 +81,8 @@ def read_usage(raw: Json) -> Usage | None:
         return None
     prompt = prompt if prompt is not None else max(0, (total or 0) - (completion or 0))
     completion = completion or 0
-    total = total if total is not None else prompt + completion
     if usage.keys() <= _TOTALS:
+        total = max(total or 0, prompt + completion)
         return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
     inside_prompt = _details(usage, "prompt_tokens_details", "input_tokens_details")
     inside_completion = _details(usage, "completion_tokens_details", "output_tokens_details")
@@ -88,16 +92,70 @@ def read_usage(raw: Json) -> Usage | None:
     cache_write = _count(inside_prompt, "cache_write_tokens", "cache_creation_tokens")
     if cache_write is None:
         cache_write = _count(usage, "cache_creation_input_tokens") or 0
+    reasoning = _count(inside_completion, "reasoning_tokens") or _count(usage, "reasoning_tokens") or 0
+    is_anthropic = not inside_prompt and not _CACHED_BESIDE.isdisjoint(usage)
+    if _is_beside(cached + cache_write, prompt, completion, total, assumed=is_anthropic):
+        prompt += cached + cache_write
+    if _is_beside(reasoning, completion, prompt, total, assumed=False):
+        completion += reasoning
     audio = (_count(inside_prompt, "audio_tokens") or 0) + (_count(inside_completion, "audio_tokens") or 0)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=total,
+        total_tokens=max(total or 0, prompt + completion),
         cached_tokens=cached,
         cache_write_tokens=cache_write,
         audio_tokens=audio,
-        reasoning_tokens=_count(inside_completion, "reasoning_tokens") or _count(usage, "reasoning_tokens") or 0,
+        reasoning_tokens=reasoning,
+        reported_cost_usd=_reported_cost(usage.get("cost")),
     )
+
+
+_CACHED_BESIDE = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
+"""Anthropic's names: counts that it leaves out of `input_tokens`; LiteLLM sends them too and counts them in."""
+
+
+def _is_beside(part: int, whole: int, other: int, total: int | None, *, assumed: bool) -> bool:
+    """Whether `part` is not counted in `whole`: what is larger cannot be inside, else the total tells, if it can."""
+    if part == 0 or part > whole:
+        return part > whole
+    if total == whole + other:
+        return False
+    return assumed or total == whole + other + part
+
+
+def _reported_cost(raw: Json) -> Decimal | None:
+    """What the provider charged: OpenRouter's number, or the total of Perplexity's object."""
+    value: Any = cast("JsonObject", raw).get("total_cost") if isinstance(raw, dict) else raw
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return Decimal(str(value)) if 0 <= value <= MAX_REPORTED_USD else None
+
+
+class UsageReader:
+    """Puts the usage of one answer together: cumulative on every chunk, split over several, zeros in a last one."""
+
+    def __init__(self) -> None:
+        self._members: JsonObject = {}
+
+    def read(self, raw: Json) -> Usage | None:
+        """The usage known after this chunk; None for a chunk without any."""
+        if not isinstance(raw, dict):
+            return None
+        self._members = _merged(self._members, cast("JsonObject", raw))
+        return read_usage(self._members)
+
+
+def _merged(before: JsonObject, after: JsonObject) -> JsonObject:
+    """What `after` does not count stays as it was before."""
+    merged = dict(before)
+    for name, value in after.items():
+        known = merged.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            merged[name] = _merged(cast("JsonObject", known), cast("JsonObject", value))
+        elif value or known is None:
+            merged[name] = value
+    return merged
 
 
 def _count(raw: JsonObject, *names: str) -> int | None:

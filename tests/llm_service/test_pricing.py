@@ -12,7 +12,8 @@ USAGE = Usage(prompt_tokens=300_000, completion_tokens=1_000, cached_tokens=120_
 
 
 def price_list(base_url: str = "http://127.0.0.1:1", prices: dict[str, ModelPrice] | None = None) -> PriceList:
-    return PriceList([UpstreamConfig(name="up", base_url=base_url, prices=prices or {})])
+    """Of a LiteLLM, which serves any provider's models."""
+    return PriceList([UpstreamConfig(name="up", kind="litellm", base_url=base_url, prices=prices or {})])
 
 
 class TestCost:
