@@ -15,6 +15,7 @@ from studio.web.json_route import JsonRoute
 from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from studio.web.preconditions import ANONYMOUS, Actor
+from studio.web.query import open_parameter
 
 router = APIRouter(prefix="/api/v1", tags=["runs"], route_class=JsonRoute)
 
@@ -92,7 +93,12 @@ async def _start(
     return run
 
 
-@router.get("/runs", summary="List runs, newest first", responses=problems(422))
+@router.get(
+    "/runs",
+    summary="List runs, newest first",
+    responses=problems(422),
+    openapi_extra=open_parameter("metadata", "Only runs that were started with this metadata"),
+)
 async def list_runs(
     request: Request,
     parts: PartsDep,

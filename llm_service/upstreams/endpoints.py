@@ -8,6 +8,7 @@ from starlette.responses import Response
 from llm_service.errors import ModelNotFound, UpstreamUnreachable, problem_with_openai_error
 from llm_service.upstreams.catalog import Catalog, ModelEntry, ModelList, UpstreamState
 from studio.contracts.base import Page
+from studio.web.json_route import JsonRoute
 from studio.web.openapi import problems
 from studio.web.responses import JSONResponse
 
@@ -43,7 +44,7 @@ def models_router(prefix: str, suffix: str) -> APIRouter:
     return router
 
 
-upstreams_router = APIRouter(prefix="/api/v1", tags=["upstreams"])
+upstreams_router = APIRouter(prefix="/api/v1", tags=["upstreams"], route_class=JsonRoute)
 
 
 @upstreams_router.get("/upstreams", summary="List the upstreams and how they are")

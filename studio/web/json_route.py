@@ -1,9 +1,9 @@
 """Request bodies through orjson: strict JSON, bounded in depth, and text that every store can hold."""
 
+import re
 from collections.abc import Callable, Collection, Coroutine
 from json import JSONDecodeError
 from typing import Any, cast
-from urllib.parse import unquote
 
 import orjson
 from fastapi import Request, Response
@@ -11,28 +11,84 @@ from fastapi.routing import APIRoute
 
 from studio.contracts.base import Json
 from studio.errors import BadRequest, FieldError, InvalidInput, UnsupportedMediaType
+from studio.json_numbers import LostNumber, find_lost_number
+from studio.web.query import DeclaredQuery
 
 MAX_DEPTH = 100
 Loc = tuple[str | int, ...]
 _CONTAINERS = (dict, list)
 _NUL = ("text holds the character U+0000", "nul_character")
+_INFINITE = "number is infinity when parsed as double"
+_BAD_UTF8 = "str is not valid UTF-8: surrogates not allowed"
+_DEEP = "depth limit exceeded"
+_HALF = "text holds half a character, such as `\\ud83d` without its other half"
+_EMPTY = "it is empty"
+_PLAIN = {
+    "UTF-8 byte order mark (BOM) is not supported": "it begins with a byte order mark (BOM); send it without",
+    _BAD_UTF8: "the text is not UTF-8",
+    _DEEP: f"nested more than {MAX_DEPTH} deep",
+    "no low surrogate in string": _HALF,
+    "invalid high surrogate in string": _HALF,
+    "invalid low surrogate in string": _HALF,
+    "Input is a zero-length, empty document": _EMPTY,
+    "input data is empty": _EMPTY,
+}
+"""orjson's messages that say less than they should. The others are kept."""
+_CONSTANT = re.compile(r"-?(?:NaN|Infinity)")
 
 
-def parse_json(body: bytes) -> Json:
+def parse_json(body: bytes, *, nul: bool = False) -> Json:
     """Read a body. Raises `InvalidInput` with the place of what is wrong.
 
-    Duplicate keys keep the last value, as in most readers. U+0000 is refused, since PostgreSQL cannot search it.
+    Duplicate keys keep the last value, as in most readers. Numbers that would be rounded are refused, and U+0000
+    unless `nul`, since PostgreSQL cannot search it.
     """
     try:
         value = orjson.loads(body)
     except JSONDecodeError as error:
-        fault = FieldError(loc=["body"], msg=error.msg, type="json_invalid", line=error.lineno, column=error.colno)
-        detail = f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        raise InvalidInput(detail, errors=[fault]) from None
-    text = b"\\u0000" in body
+        raise _not_json(body, error) from None
+    text = not nul and b"\\u0000" in body
     if text or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         check_storable(value, text=text)
+    if (lost := find_lost_number(body)) is not None:
+        raise _lost_number(body, lost)
     return value
+
+
+def _not_json(body: bytes, error: JSONDecodeError) -> InvalidInput:
+    """In plain words, with line and column."""
+    if error.msg == _INFINITE and (lost := find_lost_number(body, near=True)) is not None:
+        return _lost_number(body, lost)
+    line, column, message, kind = error.lineno, error.colno, _PLAIN.get(error.msg, error.msg), "json_invalid"
+    if error.msg == _BAD_UTF8:
+        line, column = _bad_utf8(body)
+    elif constant := _CONSTANT.match(error.doc, error.pos):
+        message = f"{constant[0]} is no JSON number; write null, or leave it out"
+    elif error.msg == _DEEP:
+        kind = "too_deep"
+    fault = FieldError(loc=["body"], msg=message, type=kind, line=line, column=column)
+    return InvalidInput(f"The body is not JSON: {message} (line {line}, column {column})", errors=[fault])
+
+
+def _bad_utf8(body: bytes) -> tuple[int, int]:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return _position(body, error.start)
+    return 1, 1
+
+
+def _lost_number(body: bytes, lost: LostNumber) -> InvalidInput:
+    line, column = _position(body, lost.offset)
+    fault = FieldError(loc=["body", *lost.loc], msg=lost.message, type=lost.type, line=line, column=column)
+    place = ".".join(map(str, fault.loc))
+    return InvalidInput(f"{place}: {lost.message} (line {line}, column {column})", errors=[fault])
+
+
+def _position(body: bytes, offset: int) -> tuple[int, int]:
+    """Line and column of a byte, from 1; columns count characters."""
+    before = body[:offset]
+    return before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
 
 
 def check_storable(value: Json, *, text: bool = True) -> None:
@@ -101,25 +157,38 @@ class _JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """Routes of a router made with `route_class=JsonRoute` answer 415 to a body that does not call itself JSON."""
+    """The route of a router made with `route_class=JsonRoute`.
+
+    Answers 415 to a body that does not call itself JSON, and 422 to a query parameter that the route does not declare.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
+        query = DeclaredQuery.of(self)
 
         async def handle_json(request: Request) -> Response:
-            if "\0" in unquote(f"{request.url.path}?{request.url.query}"):
-                raise BadRequest("The address holds the character U+0000.")
+            check_address(request)
+            query.check(request)
             if not takes_body:
                 return await handle(request)
             parsed = _JsonRequest(request.scope, request.receive)
             if await parsed.body():
-                if not is_json(request.headers.get("content-type", "")):
-                    raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
+                check_json_type(request)
                 await parsed.parse()
             return await handle(parsed)
 
         return handle_json
+
+
+def check_address(request: Request) -> None:
+    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+        raise BadRequest("The address holds the character U+0000.")
+
+
+def check_json_type(request: Request) -> None:
+    if not is_json(request.headers.get("content-type", "")):
+        raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
 
 
 def is_json(content_type: str) -> bool:

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from studio.errors import PayloadTooLarge
+from studio.errors import PayloadTooLarge, StudioError, UnsupportedMediaType
 from studio.web.problems import bug_response, problem_response
 
 REQUEST_SECONDS = Histogram(
@@ -24,7 +24,10 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Accepts or makes `X-Request-Id`, refuses bodies over the limit with 413, counts and logs each request."""
+    """Accepts or makes `X-Request-Id`, counts and logs each request.
+
+    Refuses bodies over the limit with 413, and compressed ones with 415.
+    """
 
     def __init__(
         self, app: ASGIApp, *, service: str, max_body_bytes: int, larger: Mapping[str, int] = MappingProxyType({})
@@ -74,24 +77,33 @@ class _Exchange:
         self._too_large = False
         self._answered = False
         self.status = 500
-        given = declared = ""
+        given = declared = encoding = ""
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given = value.decode("latin-1")
             elif name == b"content-length":
                 declared = value.decode("latin-1")
+            elif name == b"content-encoding":
+                encoding = value.decode("latin-1").strip().lower()
         self.request_id = given if _SAFE_REQUEST_ID.match(given) else "req_" + token_hex(12)
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._declared = declared
+        self._encoding = "" if encoding == "identity" else encoding
 
     async def run(self, app: ASGIApp) -> None:
+        if self._encoding:
+            await self._refuse(_compressed(self._encoding))
+            return
         if self._declared.isdigit() and int(self._declared) > self._limit:
             self._too_large = True
         else:
             await self._run_app(app)
         if self._too_large and not self._answered:
             self._too_large = False
-            await problem_response(self._error())(self._scope, self._receive, self._observed_send)
+            await self._refuse(self._error())
+
+    async def _refuse(self, error: StudioError) -> None:
+        await problem_response(error)(self._scope, self._receive, self._observed_send)
 
     async def _run_app(self, app: ASGIApp) -> None:
         try:
@@ -128,3 +140,7 @@ class _Exchange:
 
     def _error(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The body is larger than the limit of {self._limit} bytes (STUDIO_MAX_BODY_BYTES).")
+
+
+def _compressed(encoding: str) -> UnsupportedMediaType:
+    return UnsupportedMediaType(f"Content-Encoding {encoding!r} is not taken; send the body as it is, without it.")

@@ -1,0 +1,124 @@
+"""Numbers in JSON that a reader would change without a word: refused with their place, never rounded."""
+
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any, NamedTuple, cast
+
+Loc = tuple[str | int, ...]
+
+MAX_LITERAL = 1000
+"""Characters of a number."""
+_EXACT_WHOLE = 2**53
+_DIGITS = 17
+"""Significant digits that tell every double from its neighbours: what a printed double may have, and no more."""
+
+_FLAT = bytes.maketrans(b"123456789.E", b"0000000000e")
+_LONG = b"0" * 18
+_HINTS = (_LONG, b"0e000", b"0e+000", b"0e-000")
+"""What is left of the shortest numbers that may be lost, once all digits and points are 0."""
+_PARTS = frozenset(b"0123456789.eE+-")
+_REST = re.compile(rb"[0-9.eE+-]*")
+_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_BEFORE, _AFTER = frozenset(b"[:, \t\n\r"), frozenset(b"]}, \t\n\r")
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)', re.DOTALL)
+
+
+class LostNumber(NamedTuple):
+    """`offset` counts the bytes before it; `loc` leads to it from the document's root."""
+
+    offset: int
+    loc: Loc
+    message: str
+    type: str
+
+
+def find_lost_number(body: bytes, *, near: bool = False) -> LostNumber | None:
+    """The first number that 64 bits or a double do not hold, in JSON that was found to be JSON.
+
+    A whole number past 64 bits, a fraction that overflows, vanishes, or has more digits than a double keeps.
+    `near` searches also a body that does not look as if it had one.
+    """
+    if not near and not _looks_lost(body):
+        return None
+    for found in _TOKEN.finditer(body):
+        literal = found[1]
+        if literal is not None and (fault := _fault(literal.decode())) is not None:
+            return LostNumber(found.start(), _place(body), *fault)
+    return None
+
+
+def _looks_lost(body: bytes) -> bool:
+    """Whether one may be there; it may also stand within a text. Bodies without long numbers are passed at once."""
+    flat = body.translate(_FLAT)
+    if _LONG not in flat and b"0e" not in flat:
+        return False
+    return any(_looks_lost_at(body, flat, hint) for hint in _HINTS)
+
+
+def _looks_lost_at(body: bytes, flat: bytes, hint: bytes) -> bool:
+    at = flat.find(hint)
+    while at >= 0:
+        end = cast("re.Match[bytes]", _REST.match(body, at)).end()
+        while at > 0 and body[at - 1] in _PARTS:
+            at -= 1
+        short = body[at:end].lstrip(b"-0.")
+        if len(short) <= _DIGITS and b"e" not in short and b"E" not in short:  # as most fractions are
+            at = flat.find(hint, end)
+            continue
+        alone = (at == 0 or body[at - 1] in _BEFORE) and (end == len(body) or body[end] in _AFTER)
+        if alone and _NUMBER.fullmatch(body, at, end) and _fault(body[at:end].decode()) is not None:
+            return True
+        at = flat.find(hint, end)
+    return False
+
+
+def _fault(literal: str) -> tuple[str, str] | None:
+    if len(literal) > MAX_LITERAL:
+        return f"the number has more than {MAX_LITERAL} characters; write it as text", "number_too_long"
+    mantissa, exponent, _ = literal.lower().partition("e")
+    if exponent or "." in mantissa:
+        return _fraction_fault(literal, mantissa, written_out=not exponent)
+    if len(literal) < 19 or -(2**63) <= int(literal) < 2**64:
+        return None
+    return "a whole number of more than 64 bits would be rounded; write it as text", "int_too_large"
+
+
+def _fraction_fault(literal: str, mantissa: str, *, written_out: bool) -> tuple[str, str] | None:
+    digits = mantissa.lstrip("-").replace(".", "").strip("0")
+    number = float(literal)
+    if math.isinf(number):
+        return "the number is larger than a double holds; write it as text", "number_too_large"
+    if number == 0 and digits:
+        return "the number is smaller than a double holds and would become 0; write it as text", "number_too_small"
+    exact = not digits or (len(digits) <= _DIGITS and not (written_out and abs(number) >= _EXACT_WHOLE))
+    if exact or Decimal(literal) in {Decimal(repr(number)), Decimal(number)}:
+        return None
+    return "the number has more digits than a double keeps and would be rounded; write it as text", "number_rounded"
+
+
+def _place(body: bytes) -> Loc:
+    """Empty where a later value of the same key hides it, or where the document is too deep to be read."""
+
+    def read(literal: str) -> Any:
+        return None if _fault(literal) is None else _LOST
+
+    try:
+        return _find(json.loads(body, parse_int=read, parse_float=read), ()) or ()
+    except (ValueError, RecursionError):
+        return ()
+
+
+_LOST = object()
+
+
+def _find(value: Any, loc: Loc) -> Loc | None:
+    if value is _LOST:
+        return loc
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = cast("dict[str, Any]", value).items()
+    elif isinstance(value, list):
+        inner = enumerate(cast("list[Any]", value))
+    return next((found for key, item in inner if (found := _find(item, (*loc, key))) is not None), None)
