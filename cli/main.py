@@ -29,6 +29,12 @@ register_test_command(app)
 def main() -> None:
     try:
         app()
+    except OSError as error:  # of a file that the command reads or writes: its name says more than a traceback
+        from cli.output import err
+        from cli.stack.failures import describe
+
+        err().print(f"error: {describe(error)}", markup=False)
+        leave(1)
     except SystemExit as end:
         leave(end.code if isinstance(end.code, int) else 1 if end.code else 0)
 

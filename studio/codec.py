@@ -1,8 +1,6 @@
 """Payloads as they travel to Temporal: compressed, encrypted, and kept apart when they are large."""
 
 import asyncio
-import base64
-import binascii
 import copy
 import hashlib
 import hmac
@@ -43,10 +41,10 @@ from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
 from studio.errors import DependencyUnavailable, NotFound, SettingsError
 from studio.payload_crowds import CROWDED_BYTES, EXTERNAL_BYTES, count_payload, is_stored_apart
+from studio.secret_keys import KEY_ID_BYTES, key_id, read_key
 from studio.store.blob_uses import owner_of
 from studio.store.blobs import BlobStore
 
-KEY_ID_BYTES = 4
 NONCE_BYTES = 12
 ENCODING = b"binary/encrypted"
 MISSING = b"studio/missing-payload"
@@ -72,9 +70,12 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
     def __init__(self, keys: Sequence[SecretStr], on_missing: OnMissing | None = None) -> None:
         if not keys:
             raise SettingsError("STUDIO_SECRET_KEYS is empty. Give at least one base64 key of 32 bytes.")
-        raw = [_read_key(key) for key in keys]
-        self._ciphers = {_key_id(key): AESGCM(key) for key in raw}
-        self._newest = _key_id(raw[0])
+        try:
+            raw = [read_key(key.get_secret_value()) for key in keys]
+        except ValueError as error:
+            raise SettingsError(f"STUDIO_SECRET_KEYS {error}.") from None
+        self._ciphers = {key_id(key): AESGCM(key) for key in raw}
+        self._newest = key_id(raw[0])
         self._nonce_key = hashlib.sha256(b"studio payload nonce" + raw[0]).digest()
         self._on_missing = on_missing
         self._workflow_id: str | None = None
@@ -115,10 +116,10 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
             self._on_missing(self._workflow_id, payload.data.decode())
         if payload.metadata.get("encoding") != ENCODING:
             return payload
-        key_id, sealed = _parts(payload)
-        cipher = self._ciphers.get(key_id)
+        named, sealed = _parts(payload)
+        cipher = self._ciphers.get(named)
         if cipher is None:
-            name = repr(key_id.hex())
+            name = repr(named.hex())
             raise ValueError(f"a payload was encrypted with key {name}, which STUDIO_SECRET_KEYS does not hold")
         try:
             plain = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
@@ -140,20 +141,6 @@ def _parts(payload: Payload) -> tuple[bytes, bytes]:
     if named is not None:
         return bytes.fromhex(named.decode()), payload.data
     return payload.data[:KEY_ID_BYTES], payload.data[KEY_ID_BYTES:]
-
-
-def _read_key(key: SecretStr) -> bytes:
-    try:
-        raw = base64.b64decode(key.get_secret_value(), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != 32:
-        raise SettingsError("STUDIO_SECRET_KEYS holds a key that is not base64 of 32 bytes (openssl rand -base64 32).")
-    return raw
-
-
-def _key_id(key: bytes) -> bytes:
-    return hashlib.sha256(b"studio key id" + key).digest()[:KEY_ID_BYTES]
 
 
 class BlobStorage(StorageDriver):

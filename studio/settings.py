@@ -6,9 +6,11 @@ the groups below; a variable without a default must be given, or the service ref
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
+import yaml
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -16,8 +18,10 @@ from pydantic_settings import YamlConfigSettingsSource as _YamlSource
 
 from studio.blob_url import parse_blob_url
 from studio.errors import SettingsError
+from studio.secret_keys import read_key, split_keys
 
 PREFIX = "STUDIO_"
+MASK = "********"
 
 
 class StudioSettings(BaseSettings):
@@ -81,7 +85,7 @@ class TemporalSettings(StudioSettings):
     temporal_ui_url: str | None = None
     blob_url: str = ""
     """`s3://bucket/prefix?endpoint=…&region=…`: where payloads too large for a history are kept; empty means SQL."""
-    secret_keys: Annotated[list[SecretStr], NoDecode]
+    secret_keys: Annotated[list[SecretStr], NoDecode, Field(min_length=1)]
     """Base64 AES-256 keys, newest first: the first one encrypts, all of them decrypt."""
 
     @model_validator(mode="after")
@@ -99,7 +103,14 @@ class TemporalSettings(StudioSettings):
     @field_validator("secret_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return split_keys(value) if isinstance(value, str) else value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _check_keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for key in keys:
+            read_key(key.get_secret_value())
+        return keys
 
 
 def check_tls_pair(cert: Path | None, key: Path | None) -> None:
@@ -147,30 +158,44 @@ def load_settings(settings_class: type[SettingsT], **overrides: Any) -> Settings
     Raises `SettingsError` whose message has one line a variable: its name, what was given (masked when its name says
     that it is a secret) and what is allowed.
     """
+    config = os.environ.get(PREFIX + "CONFIG")
+    if config:
+        _config_values(config)
     try:
         return settings_class(**overrides)
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError("The file .env is not text in UTF-8.") from None
     except ValidationError as error:
         lines: list[str] = []
         for problem in error.errors():
             field = str(problem["loc"][0]) if problem["loc"] else "settings"
             variable = PREFIX + field.upper()
             inside = problem["loc"][1:]
+            message = problem["msg"].removeprefix("Value error, ").rstrip(".")
             if inside:
-                lines.append(f"{variable} at {'.'.join(map(str, inside))}: {problem['msg']}.")
+                lines.append(f"{variable} at {'.'.join(map(str, inside))}: {message}.")
                 continue
             if problem["type"] == "missing":
                 lines.append(f"{variable} is not set. Set it, or let `studio up` start the part for you.")
                 continue
-            given = "********" if _is_secret(field) else repr(problem["input"])
-            lines.append(f"{variable} is {given}: {problem['msg']}.")
+            shown = MASK if is_secret(field) or "url" in field else repr(problem["input"])
+            lines.append(f"{variable} is {shown}: {message}.")
         raise SettingsError("\n".join(lines)) from None
 
 
-def _is_secret(field: str) -> bool:
-    return any(word in field for word in ("secret", "key", "password", "token", "url", "upstreams"))
+def is_secret(field: str) -> bool:
+    """Whether the setting is never shown. Addresses are, without the passwords in them: see `mask_url`."""
+    return any(word in field for word in ("secret", "api_key", "password", "token", "upstreams"))
 
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def references(text: str) -> frozenset[str]:
+    """The names of all `${NAME}` in the text."""
+    return frozenset(_REFERENCE.findall(text))
 
 
 def expand_references(text: str) -> str:
@@ -189,17 +214,41 @@ def expand_references(text: str) -> str:
     return _REFERENCE.sub(value_of, text)
 
 
-def masked(settings: BaseSettings) -> dict[str, str]:
-    """Every setting as `STUDIO_NAME: value`, secrets and the passwords inside URLs masked (for `studio doctor`)."""
-    shown: dict[str, str] = {}
-    for name, value in settings:
-        text = mask_url(value) if isinstance(value, str) else str(value)
-        shown[PREFIX + name.upper()] = "********" if name in {"secret_keys", "upstreams"} and value else text
-    return shown
+def given(field: str) -> tuple[str, str] | None:
+    """What was given for a setting, as text, and where; None for one that has its default. Like the settings
+    themselves it looks into the environment, into `.env`, then into the file of `STUDIO_CONFIG`."""
+    variable = PREFIX + field.upper()
+    config = os.environ.get(PREFIX + "CONFIG")
+    places: list[tuple[Mapping[str, Any], str]] = [(os.environ, "the environment"), (dotenv_values(".env"), ".env")]
+    for values, place in places:
+        found = next((value for name, value in values.items() if name.upper() == variable and value), None)
+        if found is not None:
+            return found, place
+    value = _config_values(config).get(field) if config else None
+    return None if value is None else (str(value), str(config))
+
+
+def _config_values(path: str) -> Mapping[str, Any]:
+    """Raises `SettingsError` when the file is not there, or is no mapping in YAML."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"STUDIO_CONFIG is {path!r}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark else ""
+        raise SettingsError(f"STUDIO_CONFIG is {path!r}, which is not YAML{place}.") from None
+    if values is not None and not isinstance(values, dict):
+        raise SettingsError(f"STUDIO_CONFIG is {path!r}, which holds no settings (name: value).")
+    return cast("dict[str, Any]", values or {})
+
+
+_SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&#]+", re.IGNORECASE)
 
 
 def mask_url(url: str) -> str:
-    """Replace the password of a URL by `***`."""
+    """Replace the password of a URL by `***`, also one among its parameters."""
+    url = _SECRET_PARAMETER.sub(r"\1***", url)
     scheme, separator, rest = url.partition("://")
     userinfo, at, host = rest.rpartition("@")
     if not (separator and at and ":" in userinfo):

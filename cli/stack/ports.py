@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Mapping
 
+LOOPBACK = "127.0.0.1"
 DEFAULT_PORTS: Mapping[str, int] = {
     "api": 8000,
     "prompts": 8001,
@@ -39,7 +40,7 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def first_free_base(host: str = "127.0.0.1") -> int | None:
+def first_free_base(host: str = LOOPBACK) -> int | None:
     """None when the default ports are free, else the first base from 18000 on whose ports all are."""
     bases: list[int | None] = [None, *range(18_000, 28_000, 10)]
     return next(base for base in bases if all(is_free(host, port) for port in port_table(base).values()))

@@ -5,7 +5,7 @@ The client libraries are imported by the probes that use them: together they tak
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,14 +15,24 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_SECONDS = 3.0
 
-Probe = Callable[[int | None], Awaitable[str]]
-"""Takes the process id of the part when it is ours; returns its version or another short fact, which may be empty."""
+
+class Fact(NamedTuple):
+    """What a part that answers says of itself."""
+
+    text: str = ""
+    """Its version or another short fact."""
+    degraded: bool = False
+    """It does its work, but worse than usual; `text` says why."""
+
+
+Probe = Callable[[int | None], Awaitable[Fact]]
+"""Takes the process id of the part when it is ours."""
 
 Connect = Callable[[], Awaitable["Client"]]
 """Connects to Temporal, with TLS or a key when the settings say so."""
 
 
-class _Degradation(BaseModel):
+class _Degraded(BaseModel):
     dependency: str
     error: str
 
@@ -31,14 +41,19 @@ class _Health(BaseModel):
     """The part of our services' `/health/ready` that matters here."""
 
     down: list[str]
-    degraded: list[_Degradation] = []
+    degraded: list[_Degraded] = []
 
 
 class NotReady(Exception):
     """The part does not answer, or not yet as it should. The message is one line without secrets."""
 
+    def __init__(self, message: str, *, waits: bool = False) -> None:
+        super().__init__(message)
+        self.waits = waits
+        """The part itself is well and waits for something else, which may come at any time."""
 
-async def ask(probe: Probe, pid: int | None) -> str:
+
+async def ask(probe: Probe, pid: int | None) -> Fact:
     """Run a probe under the common time limit."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
@@ -48,17 +63,20 @@ async def ask(probe: Probe, pid: int | None) -> str:
 
 
 def http_probe(url: str) -> Probe:
-    """Ready when `GET url` answers 2xx. A 503 of ours names what is down, and a 200 what it goes on without."""
+    """Ready when `GET url` answers 2xx. The body of ours names what is down or degraded."""
     import aiohttp
 
-    async def probe(_pid: int | None) -> str:
+    async def probe(_pid: int | None) -> Fact:
         timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
                 health = await _health(answer)
                 if answer.status < 300:
-                    return "" if health is None else _degradation(health)
-                raise NotReady(f"answers {answer.status}" if health is None else f"waits for {', '.join(health.down)}")
+                    degraded = health.degraded if health else []
+                    return Fact(_degradation(degraded), degraded=bool(degraded))
+                if health is None or not health.down:
+                    raise NotReady(f"answers {answer.status}")
+                raise NotReady(f"waits for {', '.join(health.down)}", waits=True)
         except aiohttp.ClientError as error:
             raise NotReady(f"does not answer ({type(error).__name__})") from None
 
@@ -66,7 +84,7 @@ def http_probe(url: str) -> Probe:
 
 
 async def _health(answer: "aiohttp.ClientResponse") -> _Health | None:
-    """None when it is not the answer of a service of ours."""
+    """None for what is no answer of ours."""
     if answer.content_type != "application/json":
         return None
     try:
@@ -75,9 +93,8 @@ async def _health(answer: "aiohttp.ClientResponse") -> _Health | None:
         return None
 
 
-def _degradation(health: _Health) -> str:
-    """Empty when nothing is missing."""
-    missing = "; ".join(one.error or f"{one.dependency} does not answer" for one in health.degraded)
+def _degradation(found: list[_Degraded]) -> str:
+    missing = "; ".join(one.error or f"{one.dependency} does not answer" for one in found)
     return f"degraded: {missing}" if missing else ""
 
 
@@ -87,7 +104,7 @@ def redis_probe(url: str) -> Probe:
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
 
-    async def probe(_pid: int | None) -> str:
+    async def probe(_pid: int | None) -> Fact:
         client = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
         try:
             info = await client.info("server")
@@ -95,7 +112,7 @@ def redis_probe(url: str) -> Probe:
             raise NotReady(_one_line(error)) from None
         finally:
             await client.aclose()
-        return f"Redis {info['redis_version']}"
+        return Fact(f"Redis {info['redis_version']}")
 
     return probe
 
@@ -109,9 +126,9 @@ def mongo_probe(url: str) -> Probe:
         with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500, connectTimeoutMS=2000) as client:
             return str(client.admin.command("buildInfo")["version"])
 
-    async def probe(_pid: int | None) -> str:
+    async def probe(_pid: int | None) -> Fact:
         try:
-            return f"MongoDB protocol {await asyncio.to_thread(version)}"
+            return Fact(f"MongoDB protocol {await asyncio.to_thread(version)}")
         except (PyMongoError, OSError) as error:
             raise NotReady(f"does not answer ({type(error).__name__})") from None
 
@@ -122,14 +139,14 @@ def temporal_probe(connect: Connect, namespace: str) -> Probe:
     from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
     from temporalio.service import RPCError
 
-    async def probe(_pid: int | None) -> str:
+    async def probe(_pid: int | None) -> Fact:
         client = await _connected(connect)
         try:
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
             info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
         except RPCError as error:
             raise NotReady(_one_line(error)) from None
-        return f"Temporal {info.server_version}"
+        return Fact(f"Temporal {info.server_version}")
 
     return probe
 
@@ -141,7 +158,7 @@ def worker_probe(connect: Connect, namespace: str, task_queue: str) -> Probe:
     from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
     from temporalio.service import RPCError
 
-    async def probe(pid: int | None) -> str:
+    async def probe(pid: int | None) -> Fact:
         client = await _connected(connect)
         request = DescribeTaskQueueRequest(
             namespace=namespace,
@@ -154,7 +171,7 @@ def worker_probe(connect: Connect, namespace: str, task_queue: str) -> Probe:
             raise NotReady(f"Temporal: {_one_line(error)}") from None
         if not any(poller.identity.startswith(f"{pid}@") for poller in answer.pollers):
             raise NotReady(f"does not poll the task queue {task_queue!r} yet")
-        return f"polls {task_queue!r}"
+        return Fact(f"polls {task_queue!r}")
 
     return probe
 

@@ -49,7 +49,7 @@ def table(state: StackState) -> Table:
     for part in state.parts:
         shown.add_row(
             part.name,
-            Text(mark(part), "green" if part.ready else "yellow"),
+            Text(mark(part), "green" if part.ready and not part.degraded else "yellow"),
             part.address,
             Text(part.detail or "", style="dim"),
         )
@@ -59,4 +59,6 @@ def table(state: StackState) -> Table:
 def mark(part: PartState) -> str:
     if not part.ready:
         return "not ready"
+    if part.degraded:
+        return "degraded"
     return "external" if part.external else "ready"

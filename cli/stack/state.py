@@ -1,6 +1,9 @@
 """The data folder of a stack: who runs on it, what it started and where everything is."""
 
+import errno
 import fcntl
+import os
+import stat
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +14,9 @@ from typing import Literal
 import psutil
 from pydantic import BaseModel, ValidationError
 
+_PRIVATE_FOLDER = 0o700
+_OWN_ENTRIES = ("logs", "mongo", "redis", "secret-keys", "stack.", "studio.db", "temporal", "traces")
+"""How the names of all that the stack makes in its folder begin."""
 _LOCK_ATTEMPTS = 10
 _LOCK_PAUSE_SECONDS = 0.05  # a reader holds the lock for an instant while it looks
 
@@ -20,6 +26,8 @@ class PartState(BaseModel):
     address: str
     ready: bool = False
     detail: str | None = None
+    degraded: bool = False
+    """It is ready, but `detail` says what it does without."""
     pid: int | None = None
     external: bool = False
     created: float | None = None
@@ -70,6 +78,40 @@ class DataFolder:
     def keys_file(self) -> Path:
         return self.root / "secret-keys"
 
+    @property
+    def key_id_file(self) -> Path:
+        return self.root / "secret-keys.id"
+
+    @property
+    def temporal_file(self) -> Path:
+        return self.root / "temporal" / "temporal.db"
+
+    @property
+    def database_file(self) -> Path:
+        return self.root / "studio.db"
+
+    def make(self) -> str | None:
+        """Make the folder, or keep others out of it; what this process and its children make in it is private too.
+
+        Returns a warning when it is left open: it holds other files than the stack's, or belongs to somebody else.
+        """
+        os.umask(0o077)
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "Not a folder", str(self.root))
+        self.root.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        found = self.root.stat()
+        if not found.st_mode & 0o077:
+            return None
+        foreign = sorted(entry.name for entry in self.root.iterdir() if not entry.name.startswith(_OWN_ENTRIES))
+        if found.st_uid != os.getuid() or foreign:
+            why = f"it also holds {foreign[0]!r}" if foreign else "it belongs to another user"
+            return (
+                f"Others may enter {self.root} (mode {stat.S_IMODE(found.st_mode):04o}), which is left so because "
+                f"{why}. A folder of its own is made private."
+            )
+        self.root.chmod(_PRIVATE_FOLDER)
+        return None
+
     def write(self, state: StackState) -> None:
         """Replace the state file in one step, so that a reader never sees half of it."""
         new = self.state_file.with_suffix(".new")
@@ -93,7 +135,6 @@ class DataFolder:
     @contextmanager
     def hold(self) -> Generator[None]:
         """Be the only stack on this folder; the kernel lets go of it when the process ends in any way."""
-        self.root.mkdir(parents=True, exist_ok=True)
         with self.lock_file.open("ab") as file:
             for _ in range(_LOCK_ATTEMPTS):
                 if _try_lock(file.fileno(), fcntl.LOCK_EX):

@@ -5,15 +5,15 @@ import os
 import signal
 import time
 
-from cli.stack.failures import StartFailed
+from cli.stack.environment import MIGRATIONS, inherited
+from cli.stack.failures import StartFailed, describe
 from cli.stack.keeper import PartKeeper
 from cli.stack.logs import tail
 from cli.stack.parts import python_module
-from cli.stack.plan import MIGRATIONS, STOP_ORDER, Plan
+from cli.stack.plan import STOP_ORDER, Plan
 from cli.stack.process import spawn, watch_end
 from cli.stack.process import stop as stop_process
 from cli.stack.screen import Screen
-from cli.stack.settings import own_environment
 from cli.stack.state import DataFolder, StackState, created
 from studio.tasks import end_tasks
 
@@ -28,6 +28,7 @@ class Supervisor:
         self._keepers = {
             part.name: PartKeeper(part, folder, changed=self._publish, say=screen.say) for part in plan.parts
         }
+        self._fault: str | None = None
         self._migrated = asyncio.Event()
         self._stop = asyncio.Event()
         self._state = StackState(
@@ -43,7 +44,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
-        self._publish()
+        self._folder.write(self._state)
         try:
             await self._keep_up()
         finally:
@@ -86,7 +87,7 @@ class Supervisor:
         if self._plan.stores:
             log = self._folder.log(MIGRATIONS)
             command = python_module("cli.stack.migrations", *self._plan.stores)
-            child = spawn(command, log=log, env={**own_environment(), **self._plan.environment})
+            child = spawn(command, log=log, env={**inherited(MIGRATIONS), **self._plan.migrations})
             try:
                 code = await asyncio.shield(watch_end(child))
             finally:
@@ -114,5 +115,14 @@ class Supervisor:
         self._screen.say("Everything is stopped.")
 
     def _publish(self) -> None:
-        self._folder.write(self._state)
+        """On a full disk the parts go on; `studio status` shows what was written last."""
         self._screen.show(self._state)
+        try:
+            self._folder.write(self._state)
+        except OSError as error:
+            fault = describe(error)
+            if fault != self._fault:
+                self._screen.say(f"The state of the stack cannot be written. {fault}")
+        else:
+            fault = None
+        self._fault = fault

@@ -1,6 +1,7 @@
 """`studio up` in the foreground."""
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 
 import psutil
@@ -17,17 +18,26 @@ from cli.stack.settings import stack_settings
 from cli.stack.state import DataFolder
 from cli.stack.supervisor import Supervisor
 
+LEAST_FREE_BYTES = 16 << 20
+
 
 def up(options: UpOptions, console: Console) -> None:
     """Run the stack until a signal. Raises `StartFailed`, `AlreadyRunning` and `SettingsError`."""
-    settings = stack_settings(options.data)
+    ports = port_table(options.port_base)
+    settings = stack_settings(options.data).without_own(ports)
     folder = DataFolder(settings.data_dir.resolve())
+    warning = folder.make()
+    free = shutil.disk_usage(folder.root).free
+    if free < LEAST_FREE_BYTES:
+        raise StartFailed(f"The disk of {folder.root} is full ({free / (1 << 20):.1f} MiB free).")
     with folder.hold(), open_screen(console) as screen:
+        if warning:
+            screen.say(warning)
         before = folder.last_state()
         if before:
             stop_leftovers(before, screen.say)
         try:
-            plan = make_plan(settings, port_table(options.port_base), options.only, folder)
+            plan = make_plan(settings, ports, options.only, folder)
         except PlanError as error:
             raise StartFailed(str(error), exit_code=2) from None
         except NotInstalled as error:

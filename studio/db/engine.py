@@ -95,7 +95,7 @@ class Transaction:
 
 def open_database(settings: DatabaseSettings) -> Database:
     if not settings.database_url:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Database(settings.resolved_database_url())
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cli.stack.parts import Part
-from cli.stack.probes import NotReady, Probe
+from cli.stack.probes import Fact, NotReady, Probe
 from tests.support.ports import free_port
 from tests.support.servers import running
 
@@ -63,11 +63,11 @@ def _package() -> Path:
 
 
 def _probe(url: str) -> Probe:
-    async def probe(_pid: int | None) -> str:
+    async def probe(_pid: int | None) -> Fact:
         engine = create_async_engine(url)
         try:
             async with engine.connect() as connection:
-                return str(await connection.scalar(text("show server_version")))
+                return Fact(str(await connection.scalar(text("show server_version"))))
         except OperationalError as error:
             raise NotReady(str(error.orig)) from None
         finally:
