@@ -16,6 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from studio.contracts.events import FINAL_EVENTS, NewEvent, RunEvent
+from studio.store.breaker import AWAY, Breaker
 
 KEEP_SECONDS = 24 * 3600
 """After the last event; a later reader gets the story from the run's row, without tokens."""
@@ -87,6 +88,7 @@ class EventStream:
             "Any", Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=OPERATION_SECONDS)
         )
         self._publish = self._redis.register_script(_PUBLISH)
+        self._breaker = Breaker("redis", self._redis.ping)
         self._wake_key = f"studio:wake:{token_hex(8)}"
         self._woken = "0-0"
 
@@ -94,6 +96,7 @@ class EventStream:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        await self._breaker.close()
         await self._redis.aclose()
         await self._pages.aclose()
         await self._tail.aclose()
@@ -105,10 +108,14 @@ class EventStream:
         """Append events in order; a lifecycle event that is already there is left out, and so is all that comes after
         the run's last event, unless the run is retried.
 
-        False when Redis did not take them: the run goes on, and the loss is counted.
+        False when Redis did not take them: the run goes on, and the loss is counted. While Redis is known to be away
+        that takes no time.
         """
         if not events:
             return True
+        if self._breaker.is_open:
+            LOST.inc(len(events))
+            return False
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
             ahead = RETRY_AHEAD_MS if event.type == "run.retried" else 0
@@ -117,6 +124,8 @@ class EventStream:
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, AWAY):
+                self._breaker.trip(error)
             LOST.inc(len(events))
             _log.warning("events.lost", run_id=run_id, count=len(events), error=type(error).__name__)
             return False
@@ -171,14 +180,14 @@ _Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 def _events(run_id: str, entries: _Entries) -> list[RunEvent]:
-    """Without those of a kind that a newer worker publishes and this process does not know."""
+    """Without those that this process does not understand: a newer worker's, or what somebody else put there."""
     events: list[RunEvent] = []
     for seq, fields in entries:
         try:
             found = orjson.loads(fields[b"e"]) | {"seq": seq.decode(), "run_id": run_id}
             events.append(RunEvent.model_validate(found))
-        except ValidationError as error:
-            _log.warning("events.not_understood", run_id=run_id, seq=seq.decode(), errors=error.error_count())
+        except (ValidationError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            _log.warning("events.not_understood", run_id=run_id, seq=seq.decode(), error=type(error).__name__)
     return events
 
 

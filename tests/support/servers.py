@@ -38,6 +38,13 @@ class Server:
         self._child.send_signal(self._death)
         await asyncio.to_thread(self._child.wait)
 
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing."""
+        self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._child.send_signal(signal.SIGCONT)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
