@@ -21,6 +21,12 @@ class UpstreamUnreachable(DependencyUnavailable):
     """Carries the upstream's name, never its address."""
 
 
+class UnreadableAnswer(StudioError):
+    """The upstream has answered what we cannot take; the same request would be answered alike, and paid again."""
+
+    code, title, status = "upstream-unreadable", "Unreadable answer", 502
+
+
 class StreamBroken(StudioError):
     """The stream ended before the answer was whole; it is not started again."""
 
@@ -38,7 +44,7 @@ def openai_error(error: StudioError) -> JsonObject:
     if isinstance(error, InvalidInput | NotFound):
         kind = "invalid_request_error"
     else:
-        kind = "upstream_error" if isinstance(error, StreamBroken | UpstreamTimeout) else "api_error"
+        kind = "upstream_error" if isinstance(error, StreamBroken | UpstreamTimeout | UnreadableAnswer) else "api_error"
     param = ".".join(str(part) for part in error.errors[0].loc) if error.errors else None
     return {"message": error.detail, "type": kind, "param": param, "code": error.code.replace("-", "_")}
 
@@ -47,6 +53,8 @@ def problem_with_openai_error(error: StudioError, headers: dict[str, str]) -> Re
     """problem+json with OpenAI's `error` beside it, so that the official client shows a useful message."""
     if isinstance(error, DependencyUnavailable):
         headers = headers | {"Retry-After": str(error.retry_after)}
+    if isinstance(error, UnreadableAnswer):
+        headers = headers | {"x-should-retry": "false"}  # OpenAI's clients heed it
     body = problem_body(
         error.code, error.title, error.status, error.detail, error.errors, error.extra | {"error": openai_error(error)}
     )

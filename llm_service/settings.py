@@ -70,6 +70,8 @@ class UpstreamConfig(Contract):
     headers: dict[str, ResolvedSecret] = {}
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often a call is repeated after a 429, a 5xx or a connection fault, before its first byte."""
+    max_answer_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Of an unstreamed answer, and of one event of a stream, unpacked. What is larger is refused."""
     prices: dict[str, ModelPrice] = {}
     """By the model's name at the upstream; `*` is for all others."""
 

@@ -2,14 +2,20 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
+from studio.masking import mask, protect_settings
 from studio.settings import StudioSettings
 
 
 def configure_logging(service: str, settings: StudioSettings) -> None:
-    """Send structlog and the standard library's loggers to stderr in one format, bound to the service's name."""
+    """Send structlog and the standard library's loggers to stderr in one format, bound to the service's name.
+
+    No line holds a secret of these settings, whatever is logged.
+    """
+    protect_settings(settings)
     console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -32,7 +38,7 @@ def configure_logging(service: str, settings: StudioSettings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _masked],
         )
     )
     root = logging.getLogger()
@@ -40,6 +46,11 @@ def configure_logging(service: str, settings: StudioSettings) -> None:
     root.setLevel(settings.log_level.upper())
     for noisy in ("pymongo", "aiosqlite", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _masked(_logger: structlog.typing.WrappedLogger, _method: str, line: Any) -> str:
+    """The finished line, tracebacks and all, without our secrets."""
+    return mask(str(line))
 
 
 class _ServiceName:

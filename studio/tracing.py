@@ -17,6 +17,8 @@ from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
 from studio.contracts.spans import MAX_PAYLOAD_BYTES, IngestResult, Span, cut_payload
+from studio.foreign_json import storable, write_storable
+from studio.masking import describe_fault, mask
 
 BUFFERED_SPANS = 100_000
 """Ten minutes of an outage at 150 spans a second, if they take 2 KB each."""
@@ -99,13 +101,26 @@ class SpanSender:
         as much there as passing a call on. The caller answers for its shape (`studio.contracts.spans.Span`)."""
         if not self._content:
             document = {name: value for name, value in document.items() if name not in _ALL_CONTENT}
-        self._put(_fit(orjson.dumps(document)))
+        try:
+            written = write_storable(document)
+        except Exception as error:  # noqa: BLE001 - it holds what others sent: a call never fails for its span
+            _log.error("span.not_written", error=describe_fault(error))
+            self._drop(1, "not_written")
+            return
+        self._put(_fit(written))
 
     def _written(self, span: Span) -> bytes:
         exclude = None if self._content else _ALL_CONTENT
-        return _fit(span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude))
+        try:
+            written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
+        except (ValueError, RecursionError):  # half an emoji, or nested too deep
+            held = {name: storable(value) for name, value in span if isinstance(value, str | dict | list)}
+            span = span.model_copy(update=held)
+            written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
+        return _fit(written)
 
     def _put(self, body: bytes) -> None:
+        body = mask(body)
         self._buffer.append(body)
         self._bytes += len(body)
         self._make_room()

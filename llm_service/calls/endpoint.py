@@ -5,21 +5,27 @@ from dataclasses import dataclass
 
 import aiohttp
 import structlog
+from multidict import CIMultiDict
 from starlette.types import Receive, Scope, Send
 
-from llm_service.calls.passing import pass_on, studio_headers
+from llm_service.calls.conversion import as_events, as_whole
+from llm_service.calls.passing import pass_on, raw_value, studio_headers
 from llm_service.calls.patience import Patience
 from llm_service.calls.record import CallRecord
 from llm_service.calls.request import Call, Operation, parse_call, read_body, read_caller
+from llm_service.calls.stream_events import StreamReader
 from llm_service.calls.streaming import StreamPassage
-from llm_service.errors import CallerLeft, StreamBroken, problem_with_openai_error
+from llm_service.errors import CallerLeft, problem_with_openai_error
 from llm_service.pricing import PriceList
-from llm_service.upstreams.exchange import Answer, Exchange
+from llm_service.upstreams.answers import Answer, may_refuse_stream_options
+from llm_service.upstreams.exchange import Exchange
 from llm_service.upstreams.routing import ModelRouter, Target
 from llm_service.upstreams.upstream import Upstream
 from studio.errors import DependencyUnavailable, StudioError
+from studio.masking import describe_fault, mask
 from studio.tracing import SpanSender
 
+_BUG = "Something went wrong on our side. The request id finds it in the logs."
 _log = structlog.get_logger(__name__)
 
 
@@ -55,14 +61,16 @@ class CallEndpoint:
         except StudioError as error:
             record.failed_by(error)
             if isinstance(error, DependencyUnavailable):
-                _log.warning("call.upstream_unreachable", upstream=error.dependency, cause=repr(error.__cause__))
+                _log.warning(
+                    "call.upstream_unreachable", upstream=error.dependency, cause=describe_fault(error.__cause__)
+                )
             await problem_with_openai_error(error, studio_headers(record))(scope, receive, send)
         except asyncio.CancelledError:
             record.failed("cancelled", "shutdown", "The LLM engine was stopped.")
             raise
         except Exception as error:  # noqa: BLE001 - a bug of ours; no framework stands behind this to answer for it
             _log.error("request.crashed", exc_info=error)
-            bug = StudioError("Something went wrong on our side. The request id finds it in the logs.")
+            bug = StudioError(_BUG)
             record.failed("error", bug.code, type(error).__name__)
             await problem_with_openai_error(bug, studio_headers(record))(scope, receive, send)
         finally:
@@ -92,41 +100,65 @@ class _Serving:
     async def whole(self) -> None:
         with self._patience():
             answer = await self._ask()
-        await pass_on(self.record, self.upstream, answer, self.send)
+        if answer.ok and answer.is_event_stream:
+            answer = as_whole(self.record.operation, answer, self._reader(), self.upstream.name)
+        await pass_on(self.record, answer, self.send)
 
     async def stream(self) -> None:
-        ping_seconds, content = self.gateway.ping_seconds, self.gateway.content
-        passage = StreamPassage(self.record, self.call, self.send, ping_seconds=ping_seconds, content=content)
+        passage = StreamPassage(
+            self.record, self.upstream, self._reader(), self.send, ping_seconds=self.gateway.ping_seconds
+        )
         try:
-            with self._patience() as patience:
-                async with passage.pinging():
-                    answer = await self._ask()
-                    if answer.rest is not None:
-                        try:
-                            await passage.run(answer.body, answer.rest, patience)
-                        finally:
-                            answer.close()
-        except StudioError as error:
+            await self._stream(passage)
+        except CallerLeft as error:
             if not passage.started:
                 raise
-            if isinstance(error, CallerLeft):
-                self.record.failed_by(error, "cancelled")
-            else:
+            self.record.failed_by(error, "cancelled")
+        except StudioError as error:
+            if passage.whole:  # all has come but the transport's end
+                await passage.complete()
+            elif passage.started:
                 await passage.fail(error)
-            return
+            else:
+                raise
+        except Exception as error:
+            if not passage.started:
+                raise
+            _log.error("request.crashed", exc_info=error)
+            await passage.fail(StudioError(_BUG))
         finally:
             passage.into_record()
-        if answer.rest is None:
-            await self._unstreamed(answer, passage)
 
-    async def _unstreamed(self, answer: Answer, passage: StreamPassage) -> None:
-        """The upstream refused, or does not stream; pings may have said already that we do."""
-        if not passage.started:
-            await pass_on(self.record, self.upstream, answer, self.send)
+    async def _stream(self, passage: StreamPassage) -> None:
+        with self._patience() as patience:
+            async with passage.pinging():
+                answer = await self._ask()
+                if answer.rest is not None:
+                    try:
+                        await passage.run(answer, patience)
+                    except BaseException:
+                        answer.close()
+                        raise
+        if answer.rest is not None:
+            try:
+                await answer.drain()
+            finally:
+                answer.close()
         elif answer.ok:
-            await passage.fail(StreamBroken(f"The upstream {self.upstream.name!r} does not stream this answer."))
+            await passage.run_whole(as_events(self.record.operation, answer, self.upstream.name), answer)
+        elif passage.started:
+            await passage.refuse(answer.status, mask(answer.body))
         else:
-            await passage.refuse(answer.status, self.upstream.redact(answer.body))
+            await pass_on(self.record, answer, self.send)
+
+    def _reader(self) -> StreamReader:
+        return StreamReader(
+            self.record.operation,
+            wants_usage=self.call.wants_usage,
+            price=self.record.price,
+            content=self.gateway.content,
+            max_event_bytes=self.upstream.max_answer_bytes,
+        )
 
     def _patience(self) -> Patience:
         return Patience(self.receive, self.upstream.name, self.upstream.config.timeouts)
@@ -136,11 +168,27 @@ class _Serving:
         headers = self.upstream.headers()
         headers["traceparent"] = record.caller.traceparent
         headers["X-Request-Id"] = record.caller.request_id
-        body = self.call.upstream_body(self.target.model, self.target.params)
         exchange = Exchange(self.gateway.session, self.upstream)
         try:
-            answer = await exchange.run(record.operation.path, body, headers, stream=self.call.stream)
+            answer = await self._exchange(exchange, headers)
         finally:
             record.measured(exchange.upstream_seconds, exchange.attempts)
-        record.answered_by(answer.headers.get("x-request-id"))
+        request_id = answer.headers.get("x-request-id")
+        record.answered_by(None if request_id is None else raw_value(request_id))
         return answer
+
+    async def _exchange(self, exchange: Exchange, headers: CIMultiDict[str]) -> Answer:
+        """Ask; once more without the question for usage when that may be what the upstream refuses."""
+        call, model, path = self.call, self.target.model, self.record.operation.path
+        asks_usage = call.stream and self.upstream.takes_stream_options(model)
+        body = call.upstream_body(model, self.target.params, asks_usage=asks_usage)
+        answer = await exchange.run(path, body, headers, stream=call.stream)
+        if not asks_usage or not may_refuse_stream_options(answer):
+            return answer
+        body = call.upstream_body(model, self.target.params, asks_usage=False)
+        plain = await exchange.run(path, body, headers, stream=True)
+        if plain.status in {400, 422}:
+            return answer
+        if plain.ok:
+            self.upstream.refuses_stream_options(model)
+        return plain

@@ -5,18 +5,24 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
-import orjson
+import structlog
 
 from llm_service.calls.request import Call, Caller, Operation
 from llm_service.pricing import UNPRICED, Cost, PriceList, format_usd
+from llm_service.upstreams.answers import error_in
 from llm_service.upstreams.routing import Target
 from studio.contracts.base import Json, JsonObject, format_timestamp
-from studio.contracts.llm import Usage, read_usage
+from studio.contracts.llm import Usage, read_finish_reason, read_usage
 from studio.contracts.spans import SpanStatus
 from studio.errors import StudioError
+from studio.foreign_json import UnreadableJson, find_usage, objects_in, read_foreign_json, write_storable
+from studio.masking import describe_fault, mask
 from studio.tracing import SpanSender
+from studio.web.headers import header_text
 
 ERROR_MESSAGE_CHARACTERS = 2_000
+_LONGEST_ID = 256
+_log = structlog.get_logger(__name__)
 
 
 class CallRecord:
@@ -50,21 +56,32 @@ class CallRecord:
         return self._priced[1]
 
     def read_whole(self, body: bytes) -> None:
-        """Take usage, output and finish reason out of an unstreamed answer; a body that is not JSON has none."""
+        """Take usage, output and finish reason out of an unstreamed answer; one that is none fails the call's span."""
         try:
-            parsed: Any = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            document = read_foreign_json(body)
+        except UnreadableJson:
+            for usage in find_usage(body):
+                self.usage = read_usage(usage) or self.usage
+            if self.usage is None:
+                self.failed("error", "upstream-unreadable", "The upstream answered what is not JSON.")
             return
-        if not isinstance(parsed, dict):
+        error = error_in(document)
+        if error is not None:
+            self.failed("error", "upstream-error", error["message"])
+        if not isinstance(document, dict):
+            self.failed("error", "upstream-unreadable", "The upstream answered what is not a JSON object.")
             return
-        answer = cast("JsonObject", parsed)
+        answer = cast("JsonObject", document)
         self.usage = read_usage(answer.get("usage"))
-        found: list[JsonObject | str] = answer.get("choices") or []
-        choices = [choice for choice in found if isinstance(choice, dict)]
-        if choices:
-            written = [choice.get("message", choice.get("text")) for choice in choices]
+        entries = objects_in(answer.get("data" if self.operation.name == "embeddings" else "choices"))
+        if not entries:
+            if error is None:
+                self.failed("error", "upstream-unreadable", "The upstream's answer holds nothing of a model.")
+            return
+        if self.operation.name != "embeddings":
+            written = [choice.get("message", choice.get("text")) for choice in entries]
             self.output = written[0] if len(written) == 1 else written
-            self.finished(choices[0].get("finish_reason"))
+            self.finished(read_finish_reason(entries[0].get("finish_reason")))
 
     def finished(self, reason: Any) -> None:
         if isinstance(reason, str):
@@ -76,14 +93,15 @@ class CallRecord:
         if attempts > 1:
             self.caller.metadata.setdefault("attempts", str(attempts))
 
-    def answered_by(self, upstream_request_id: str | None) -> None:
+    def answered_by(self, upstream_request_id: bytes | None) -> None:
         if upstream_request_id is not None:
-            self.caller.metadata.setdefault("upstream_request_id", upstream_request_id)
+            text = header_text(upstream_request_id[:_LONGEST_ID])
+            self.caller.metadata.setdefault("upstream_request_id", text)
 
     def failed(self, status: SpanStatus, error_type: str, message: str) -> None:
         self.status = status
         self._error_type = error_type
-        self._error_message = message[:ERROR_MESSAGE_CHARACTERS]
+        self._error_message = mask(message)[:ERROR_MESSAGE_CHARACTERS]
 
     def failed_by(self, error: StudioError, status: SpanStatus = "error") -> None:
         self.failed(status, error.code, error.detail)
@@ -93,10 +111,29 @@ class CallRecord:
         self.failed("error", f"upstream-{status}", upstream_message(body) or f"The upstream answered {status}.")
 
     def send(self, spans: SpanSender) -> None:
-        spans.send_document(self._span(time.perf_counter() - self.started))
+        """Never raises: whatever cannot be told of the call, that there was one is."""
+        seconds = time.perf_counter() - self.started
+        try:
+            span = self._span(seconds)
+        except Exception as error:  # noqa: BLE001 - it holds what the upstream sent, read by several libraries
+            _log.error("span.not_complete", error=describe_fault(error))
+            span = self._frame(seconds)
+        spans.send_document(span)
 
     def _span(self, seconds: float) -> JsonObject:
         """A `studio.contracts.spans.Span` as JSON; null members are left out."""
+        call = self.call
+        members = self._frame(seconds) | {
+            "params": self._params(),
+            "input": call.body[self.operation.content] if call else None,
+            "output": self.output,
+        }
+        if self.usage is not None:
+            members |= self._usage_members(self.usage)
+        return {name: value for name, value in members.items() if value is not None}
+
+    def _frame(self, seconds: float) -> JsonObject:
+        """The span's members that hold nothing of what was asked and answered."""
         call, target, caller = self.call, self.target, self.caller
         model = target.model if target else (call.model if call else None)
         members: JsonObject = {
@@ -114,9 +151,6 @@ class CallRecord:
             "prompt_version": caller.prompt_version,
             "model": model,
             "upstream": target.upstream if target else None,
-            "params": self._params(),
-            "input": call.body[self.operation.content] if call else None,
-            "output": self.output,
             "status": self.status,
             "error_type": self._error_type,
             "error_message": self._error_message,
@@ -126,8 +160,6 @@ class CallRecord:
             "overhead_ms": self.overhead_ms,
             "metadata": caller.metadata,
         }
-        if self.usage is not None:
-            members |= self._usage_members(self.usage)
         return {name: value for name, value in members.items() if value is not None}
 
     def _usage_members(self, usage: Usage) -> JsonObject:
@@ -155,9 +187,9 @@ class CallRecord:
 def upstream_message(body: bytes) -> str | None:
     """`error.message` out of an OpenAI-shaped error body, or what there is of text."""
     try:
-        parsed: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        parsed = read_foreign_json(body)
+    except UnreadableJson:
         return body.decode("utf-8", "replace").strip() or None
     error: Any = cast("JsonObject", parsed).get("error", parsed) if isinstance(parsed, dict) else parsed
     message: Any = cast("JsonObject", error).get("message") if isinstance(error, dict) else error
-    return message if isinstance(message, str) else orjson.dumps(error).decode()
+    return message if isinstance(message, str) else write_storable(error).decode()

@@ -11,10 +11,15 @@ from llm_service.errors import CallerLeft
 from studio.contracts.base import JsonObject
 from studio.contracts.ids import new_span_id, new_trace_id
 from studio.errors import FieldError, InvalidInput
+from studio.exact_numbers import find_inexact_number
+from studio.foreign_json import depth_exceeds
 from studio.web.headers import header_text
+from studio.web.json_route import MAX_DEPTH, check_storable
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _METADATA_HEADER = "X-Studio-Metadata"
+MAX_VERSION_DIGITS = 9
+"""Of a prompt's version; what is longer belongs to its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,9 @@ def read_caller(scope: Scope) -> Caller:
     prompt = headers.get(b"x-studio-prompt")
     if prompt:
         name, _, version = header_text(prompt).rpartition("@")
-        caller.prompt_id = name or version
-        caller.prompt_version = int(version) if name and version.isdecimal() else None
+        is_version = version.isdecimal() and len(version) <= MAX_VERSION_DIGITS
+        caller.prompt_id = name if name and (is_version or not version.isdecimal()) else header_text(prompt)
+        caller.prompt_version = int(version) if name and is_version else None
     raw_metadata = headers.get(_METADATA_HEADER.lower().encode())
     if raw_metadata:
         _read_metadata(raw_metadata, caller)
@@ -105,6 +111,9 @@ def _read_metadata(raw: bytes, caller: Caller) -> None:
     if not isinstance(metadata, dict):
         caller.metadata_problem = "must be a JSON object"
         return
+    if depth_exceeds(metadata, MAX_DEPTH) or find_inexact_number(raw) is not None:
+        caller.metadata_problem = f"must be nested at most {MAX_DEPTH} deep, with numbers of 64 bits"
+        return
     for name, value in cast("JsonObject", metadata).items():
         caller.metadata[name] = value if isinstance(value, str) else orjson.dumps(value).decode()
 
@@ -134,13 +143,18 @@ class Call:
     wants_usage: bool
     """Whether a streaming caller asked for usage."""
 
-    def upstream_body(self, model: str, params: JsonObject) -> bytes:
-        """The body for the upstream: its name of the model, the alias's params where the caller said nothing, and
-        always a question for usage when streaming."""
+    def upstream_body(self, model: str, params: JsonObject, *, asks_usage: bool) -> bytes:
+        """The body for the upstream: its name of the model, the alias's params where the caller said nothing, and when
+        streaming a question for usage, unless `asks_usage` is false: what the caller sees of usage is ours to say."""
         body = {**params, **self.body, "model": model}
         if self.stream:
-            options = cast("JsonObject | None", self.body.get("stream_options")) or {}
-            body["stream_options"] = {**options, "include_usage": True}
+            given = cast("JsonObject | None", self.body.get("stream_options")) or {}
+            options = {name: value for name, value in given.items() if name != "include_usage"}
+            if asks_usage:
+                options["include_usage"] = True
+            body["stream_options"] = options
+            if not options:
+                del body["stream_options"]
         return orjson.dumps(body)
 
     def params(self, operation: Operation) -> JsonObject:
@@ -159,6 +173,11 @@ def parse_call(operation: Operation, raw: bytes, caller: Caller) -> Call:
         raise _invalid(["body", error.pos], f"not JSON: {error.msg}", "json_invalid") from None
     if not isinstance(body, dict):
         raise _invalid(["body"], "must be a JSON object", "dict_type")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        check_storable(body, text=False)
+    number = find_inexact_number(raw)
+    if number is not None:
+        raise _invalid(["body"], f"the number {number} cannot be passed on as it is; send it as text", "inexact_number")
     fields = cast("JsonObject", body)
     model = fields.get("model")
     if not isinstance(model, str) or not model:

@@ -6,17 +6,20 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import aiohttp
-import orjson
 from starlette.types import Send
 
-from llm_service.calls.passing import raw_studio_headers
+from llm_service.calls.passing import RawHeaders, passed_headers, raw_studio_headers
 from llm_service.calls.patience import Patience
 from llm_service.calls.record import CallRecord, upstream_message
-from llm_service.calls.request import Call
-from llm_service.calls.stream_events import StreamReader, error_event
-from llm_service.errors import StreamBroken, openai_error
+from llm_service.calls.stream_events import DONE, StreamReader, error_event
+from llm_service.errors import StreamBroken, UnreadableAnswer, openai_error
+from llm_service.upstreams.answers import Answer
+from llm_service.upstreams.upstream import Upstream
 from studio.contracts.base import JsonObject
 from studio.errors import StudioError
+from studio.foreign_json import UnreadableJson, read_foreign_json
+from studio.masking import mask
+from studio.sse import EventTooLarge
 
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -29,11 +32,15 @@ PING = b": ping\n\n"
 class StreamPassage:
     """One streamed answer on its way to the caller."""
 
-    def __init__(self, record: CallRecord, call: Call, send: Send, *, ping_seconds: float, content: bool) -> None:
+    def __init__(
+        self, record: CallRecord, upstream: Upstream, reader: StreamReader, send: Send, *, ping_seconds: float
+    ) -> None:
         self._record = record
+        self._upstream = upstream.name
         self._send = send
         self._ping_seconds = ping_seconds
-        self._reader = StreamReader(record.operation, wants_usage=call.wants_usage, price=record.price, content=content)
+        self._reader = reader
+        self._headers: RawHeaders = []
         self._ping_timer: asyncio.TimerHandle | None = None
         self._ping: asyncio.Task[None] | None = None
         self.started = False
@@ -48,30 +55,71 @@ class StreamPassage:
         finally:
             await self._stop_pinging()
 
-    async def run(self, first: bytes, rest: aiohttp.StreamReader, patience: Patience) -> None:
-        """Raises `StreamBroken` when the upstream stops before the answer is whole."""
-        reader = self._reader
-        chunk = first
+    async def run(self, answer: Answer, patience: Patience) -> None:
+        """Pass the answer on until it is over, which its transport need not be.
+
+        Raises `StreamBroken` when the upstream stops before the answer is whole, and `UnreadableAnswer`.
+        """
+        self.take_headers(answer)
+        rest = cast("aiohttp.StreamReader", answer.rest)
+        chunk = answer.body
         while chunk:
-            passed = reader.feed(chunk)
-            if self._ping_timer is not None and reader.begun:
-                await self._stop_pinging()
-            if passed:
-                await self._write(passed)
-            if reader.error is not None:
-                await self._finish()
-                message = reader.error.get("message")
-                self._record.failed("incomplete", "upstream-stream-error", str(message or "The upstream broke off."))
+            if await self._pass(self._feed(chunk)):
                 return
             patience.waiting()
             try:
                 chunk = await rest.readany()
             except (aiohttp.ClientError, ConnectionError) as error:
+                if self._reader.whole:
+                    break
                 raise self._broken() from error
             patience.received()
-        if not reader.whole:
+        if not await self._pass(self._reader.end()):
+            await self.complete()
+
+    async def run_whole(self, events: bytes, answer: Answer) -> None:
+        """Pass on the stream that a whole answer stands for."""
+        self.take_headers(answer)
+        if not await self._pass(self._feed(events)):
+            await self.complete()
+
+    def take_headers(self, answer: Answer) -> None:
+        """Those of the upstream's headers that a whole answer would have; not after pings."""
+        self._headers = [(name, value) for name, value in passed_headers(answer) if name != b"content-type"]
+
+    @property
+    def whole(self) -> bool:
+        """Whether what has come is a complete answer."""
+        return self._reader.whole
+
+    async def complete(self) -> None:
+        """End an answer behind which nothing more is awaited. Raises `StreamBroken` unless it is whole."""
+        if not self._reader.whole:
             raise self._broken()
+        if not self._reader.done:
+            await self._write(DONE)
         await self._finish()
+
+    def _feed(self, chunk: bytes) -> bytes:
+        try:
+            return self._reader.feed(chunk)
+        except EventTooLarge:
+            raise UnreadableAnswer(f"The upstream {self._upstream!r} sent an event that is too large.") from None
+
+    async def _pass(self, passed: bytes) -> bool:
+        """True when the stream is over with it."""
+        reader = self._reader
+        if self._ping_timer is not None and reader.begun:
+            await self._stop_pinging()
+        if passed:
+            await self._write(passed)
+        if reader.error is not None:
+            await self._finish()
+            self._record.failed("incomplete", "upstream-stream-error", reader.error["message"])
+            return True
+        if reader.done:
+            await self.complete()
+        return reader.done
 
     async def fail(self, error: StudioError) -> None:
         """End the stream with an error of ours and without `[DONE]`; its `status` is there when only pings came before
@@ -94,17 +142,18 @@ class StreamPassage:
         self._record.first_token_at = self._reader.first_token_at
         self._record.output = self._reader.output()
         self._record.finished(self._reader.finish_reason)
+        if self._reader.cut:
+            self._record.caller.metadata.setdefault("output", "only the beginning was kept")
 
     def _broken(self) -> StreamBroken:
-        upstream = self._record.target.upstream if self._record.target else ""
-        return StreamBroken(f"The upstream {upstream!r} stopped before the answer was complete.")
+        return StreamBroken(f"The upstream {self._upstream!r} stopped before the answer was complete.")
 
     async def _write(self, body: bytes) -> None:
         if not self.started:
             self.started = True
-            headers = [*_STREAM_HEADERS, *raw_studio_headers(self._record)]
+            headers = [*_STREAM_HEADERS, *self._headers, *raw_studio_headers(self._record)]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send({"type": "http.response.body", "body": mask(body), "more_body": True})
 
     async def _finish(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -128,8 +177,8 @@ class StreamPassage:
 def _members(body: bytes) -> JsonObject:
     """The members of OpenAI's `error` in an error body; none when it has another shape."""
     try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = read_foreign_json(body)
+    except UnreadableJson:
         return {}
     error: Any = cast("JsonObject", document).get("error") if isinstance(document, dict) else None
     return cast("JsonObject", error) if isinstance(error, dict) else {}

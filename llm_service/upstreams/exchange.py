@@ -2,16 +2,17 @@
 
 import asyncio
 import io
+import math
 import random
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from llm_service.errors import UpstreamTimeout, UpstreamUnreachable
+from llm_service.errors import UnreadableAnswer, UpstreamTimeout, UpstreamUnreachable
+from llm_service.upstreams.answers import Answer, read_stream_start, read_whole_body, unreadable_reason
 from llm_service.upstreams.upstream import Upstream
 
 SHORT_RETRY_AFTER_SECONDS = 5.0
@@ -23,33 +24,12 @@ LARGE_BODY_BYTES = 1 << 20
 _FAULTS = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
-@dataclass(slots=True)
-class Answer:
-    """`body` is the whole answer, or the first chunk of a stream that goes on in `rest`."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    rest: aiohttp.StreamReader | None
-    response: aiohttp.ClientResponse
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    def close(self) -> None:
-        """Give the connection back, or cut it when the stream has not ended: the upstream then stops its work."""
-        if self.rest is not None and not self.rest.at_eof():
-            self.response.close()
-        else:
-            self.response.release()
-
-
 class Exchange:
     """Sends a request until something other than a passing fault comes back.
 
     429 (unless it asks for a long wait, or the quota is used up), 5xx and connection faults are repeated with jitter
-    as often as the upstream's `retries` say. The caller holds the total deadline around `run`.
+    as often as the upstream's `retries` say; an answer that cannot be read is not: it was given, and paid for. The
+    caller holds the total deadline around `run`.
     """
 
     def __init__(self, session: aiohttp.ClientSession, upstream: Upstream) -> None:
@@ -62,11 +42,12 @@ class Exchange:
     async def run(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
         """The first answer that counts: also an error of the upstream when retries are used up.
 
-        Raises `UpstreamUnreachable`, or `UpstreamTimeout` for a stream without a first byte.
+        Raises `UpstreamUnreachable`, `UnreadableAnswer`, or `UpstreamTimeout` for a stream without a first event.
         """
+        first = self.attempts
         while True:
             self.attempts += 1
-            last = self.attempts > self._upstream.config.retries
+            last = self.attempts - first > self._upstream.config.retries
             fault: BaseException | None = None
             answer: Answer | None = None
             try:
@@ -85,30 +66,47 @@ class Exchange:
     async def _attempt(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
         started = time.perf_counter()
         try:
-            if not stream:
-                return await self._send(path, payload, headers, stream=False)
-            async with asyncio.timeout(self._upstream.config.timeouts.first_byte):
-                return await self._send(path, payload, headers, stream=True)
+            return await self._send(path, payload, headers, stream=stream)
         finally:
             self.upstream_seconds += time.perf_counter() - started
 
     async def _send(self, path: str, payload: bytes, headers: CIMultiDict[str], *, stream: bool) -> Answer:
-        response = await self._session.post(
-            self._upstream.url(path),
-            data=payload if len(payload) < LARGE_BODY_BYTES else io.BytesIO(payload),
-            headers=headers,
-            timeout=self._upstream.connect_timeout,
-            allow_redirects=False,
-        )
-        try:
-            if stream and response.status == 200 and response.content_type == "text/event-stream":
-                first = await _first_chunk(response.content)
-                return Answer(response.status, response.headers, first, response.content, response)
-            body = await response.read()
-        except BaseException:
-            response.close()
-            raise
-        return Answer(response.status, response.headers, body, None, response)
+        """Raises `UnreadableAnswer` for what another attempt would not change, and `_FAULTS` for the rest."""
+        timeouts = self._upstream.config.timeouts
+        async with asyncio.timeout(timeouts.first_byte if stream else None) as deadline:
+            try:
+                response = await self._session.post(
+                    self._upstream.url(path),
+                    data=payload if len(payload) < LARGE_BODY_BYTES else io.BytesIO(payload),
+                    headers=headers,
+                    timeout=self._upstream.connect_timeout,
+                    allow_redirects=False,
+                )
+            except aiohttp.ClientResponseError as error:
+                raise self._unreadable(unreadable_reason(error)) from error
+            try:
+                self._check_head(response)
+                if stream and response.status == 200:
+                    return await read_stream_start(response, self._upstream, deadline)
+                return await read_whole_body(response, self._upstream)
+            except aiohttp.ClientPayloadError as error:
+                response.close()
+                if response.status >= 300:
+                    raise
+                raise self._unreadable(unreadable_reason(error)) from error
+            except BaseException:
+                response.close()
+                raise
+
+    def _check_head(self, response: aiohttp.ClientResponse) -> None:
+        """Refuse a status that HTTP does not know, and a redirect: following it would take the key elsewhere."""
+        if 300 <= response.status < 400:
+            raise self._unreadable(f"a redirect (status {response.status}); check the upstream's base_url")
+        if not 200 <= response.status < 600:
+            raise self._unreadable(f"the status {response.status}, which HTTP does not know")
+
+    def _unreadable(self, reason: str) -> UnreadableAnswer:
+        return UnreadableAnswer(f"The upstream {self._upstream.name!r} sent an answer that cannot be read: {reason}.")
 
     def _wait_before_next(self, answer: Answer | None) -> float | None:
         """Seconds; None when the upstream asks for more than we wait."""
@@ -133,14 +131,6 @@ class Exchange:
         return failure
 
 
-async def _first_chunk(stream: aiohttp.StreamReader) -> bytes:
-    """A stream that ends before it has begun is a connection fault like any other."""
-    first = await stream.readany()
-    if not first:
-        raise aiohttp.ServerDisconnectedError("the stream ended before it began")
-    return first
-
-
 def _is_passing(answer: Answer) -> bool:
     if answer.status == 429:
         return b"insufficient_quota" not in answer.body
@@ -148,19 +138,22 @@ def _is_passing(answer: Answer) -> bool:
 
 
 def _retry_after(headers: CIMultiDictProxy[str]) -> float | None:
-    """Seconds out of `retry-after-ms`, or of `Retry-After` as seconds or as a date."""
-    milliseconds = headers.get("retry-after-ms", "")
-    if milliseconds.isdecimal():
-        return int(milliseconds) / 1000
+    """Seconds out of `retry-after-ms`, or of `Retry-After` as seconds or as a date; None for what is neither."""
+    try:
+        seconds = float(headers["retry-after-ms"]) / 1000
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    except (KeyError, ValueError):
+        pass
     text = headers.get("Retry-After")
     if text is None:
         return None
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

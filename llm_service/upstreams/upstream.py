@@ -1,12 +1,19 @@
 """One upstream at run time: its addresses, its credentials, its deadlines."""
 
+import time
+
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from llm_service.settings import UpstreamConfig
+from studio.masking import protect, protect_settings
 
-REDACTED = b"********"
+MAX_HEADER_BYTES = 64 * 1024
+"""Of one header, and of the status line."""
+MAX_HEADERS = 512
+REFUSAL_SECONDS = 3_600.0
+MODELS_REMEMBERED = 10_000
 
 
 class Upstream:
@@ -18,14 +25,15 @@ class Upstream:
         self._base_url = config.base_url
         self._urls: dict[str, URL] = {}
         self._headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
-        self._secrets: list[bytes] = []
+        self._without_stream_options: dict[str, float] = {}
+        """By model until when."""
         if config.api_key is not None:
-            key = config.api_key.get_secret_value()
-            self._headers["Authorization"] = f"Bearer {key}"
-            self._secrets.append(key.encode())
+            self._headers["Authorization"] = f"Bearer {config.api_key.get_secret_value()}"
         for name, value in config.headers.items():
             self._headers[name] = value.get_secret_value()
-            self._secrets.append(value.get_secret_value().encode())
+        protect_settings(config)
+        protect([URL(config.base_url).password or ""])
+        self.max_answer_bytes = config.max_answer_bytes
         self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect)
 
     def url(self, path: str) -> URL:
@@ -39,12 +47,15 @@ class Upstream:
         """A copy to which a call adds its own."""
         return self._headers.copy()
 
-    def redact(self, body: bytes) -> bytes:
-        """An error body without our credentials: some upstreams repeat the key that they refuse."""
-        for secret in self._secrets:
-            if len(secret) >= 8:
-                body = body.replace(secret, REDACTED)
-        return body
+    def takes_stream_options(self, model: str) -> bool:
+        """Whether the model has not lately refused the `stream_options` that we add."""
+        return self._without_stream_options.get(model, 0.0) < time.monotonic()
+
+    def refuses_stream_options(self, model: str) -> None:
+        """Leave them out for an hour: the server behind an address may be replaced by one that takes them."""
+        if len(self._without_stream_options) >= MODELS_REMEMBERED:  # their names come from callers
+            self._without_stream_options.clear()
+        self._without_stream_options[model] = time.monotonic() + REFUSAL_SECONDS
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -53,4 +64,7 @@ def open_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
     )

@@ -4,10 +4,15 @@ LlmError
 ├── LlmUnavailable   nothing answered, or a 5xx: try again
 ├── LlmRateLimited   429: try again after `retry_after`
 ├── LlmInterrupted   the stream broke after it had begun: try again from the start
+├── LlmUnreadable    the upstream's answer cannot be taken: trying again is answered, and paid for, alike
 └── LlmRefused       the request itself is at fault: trying again gives the same answer
 """
 
+import asyncio
+import contextlib
 import io
+import math
+import re
 from collections.abc import AsyncGenerator
 from decimal import Decimal
 from typing import Any, ClassVar, Self, cast
@@ -16,13 +21,29 @@ import aiohttp
 import orjson
 
 from studio.contracts.base import JsonObject
-from studio.contracts.llm import CallContext, ChatDelta, ChatRequest, UsageReader, read_choice
+from studio.contracts.llm import (
+    LONGEST_NAME,
+    CallContext,
+    ChatDelta,
+    ChatRequest,
+    UsageReader,
+    read_choice,
+    read_index,
+)
 from studio.errors import StudioError
-from studio.sse import EventSplitter, event_data
+from studio.foreign_json import UnreadableJson, objects_in, read_foreign_json
+from studio.sse import EventSplitter, EventTooLarge, event_data
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 180.0
 """The engine pings while it waits and ends a silent upstream itself; this is for an engine that has vanished."""
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""Of all events of one answer: what a run may hold."""
+MESSAGE_CHARACTERS = 2_000
+"""Of an upstream's own words in an error: it becomes part of a run's history."""
+DRAIN_SECONDS = 1.0
+_UNREADABLE = "upstream_unreadable"
+_COST = re.compile(r"[0-9]{1,12}(\.[0-9]{1,30})?")
 RETRYABLE_STATUSES = frozenset({408, 409, 425})
 
 
@@ -61,6 +82,11 @@ class LlmRateLimited(LlmError):
 
 class LlmInterrupted(LlmError):
     code, title, status = "llm-interrupted", "Model answer interrupted", 502
+
+
+class LlmUnreadable(LlmError):
+    code, title, status = "llm-unreadable", "Model answer unreadable", 502
+    retryable = False
 
 
 class LlmRefused(LlmError):
@@ -109,55 +135,99 @@ class LlmClient:
 
 
 async def _deltas(answer: aiohttp.ClientResponse) -> AsyncGenerator[ChatDelta, None]:
-    upstream = answer.headers.get("X-Studio-Upstream")
-    trace_id = answer.headers.get("X-Studio-Trace-Id")
-    splitter, usage = EventSplitter(), UsageReader()
-    done = False
+    """Raises `LlmError` unless the first choice finishes; what follows `[DONE]` is no part of the answer."""
+    reader = _StreamedAnswer(answer.headers.get("X-Studio-Upstream"), answer.headers.get("X-Studio-Trace-Id"))
+    splitter = EventSplitter(MAX_ANSWER_BYTES)
     async for chunk in answer.content.iter_any():
-        for event in splitter.feed(chunk):
-            data = event_data(event)
-            if data == b"[DONE]":
-                done = True  # read on to the end, so that the connection can be used again
-            elif data is not None and not done:
-                yield _read_chunk(data, usage, upstream, trace_id)
-    if not done:
-        raise LlmInterrupted("The answer ended before it was complete.", upstream=upstream)
+        for event in _events(splitter, chunk):
+            delta = reader.read(event)
+            if delta is not None:
+                yield delta
+        if reader.done:
+            break
+    delta = None if reader.done else reader.read(splitter.rest)
+    if delta is not None:
+        yield delta
+    reader.check_whole()
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError):  # so that the connection can be used again
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await answer.content.read()
 
 
-def _read_chunk(data: bytes, usage: UsageReader, upstream: str | None, trace_id: str | None) -> ChatDelta:
+def _events(splitter: EventSplitter, chunk: bytes) -> list[bytes]:
     try:
-        chunk: JsonObject = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise LlmInterrupted("The answer holds an event that is not JSON.", upstream=upstream) from error
-    if chunk.get("error"):
-        raise _in_band_error(chunk["error"], upstream)
-    choices = cast("list[JsonObject]", chunk.get("choices") or [])
-    first = next((choice for choice in choices if choice.get("index", 0) == 0), None)
-    delta = read_choice(first) if first is not None else ChatDelta()
-    raw_usage: Any = chunk.get("usage")
+        return splitter.feed(chunk)
+    except EventTooLarge:
+        raise LlmUnreadable(f"The answer holds an event of more than {MAX_ANSWER_BYTES} bytes.") from None
+
+
+class _StreamedAnswer:
+    """Reads the events of one answer, whatever they hold."""
+
+    def __init__(self, upstream: str | None, trace_id: str | None) -> None:
+        self._upstream = upstream
+        self._trace_id = trace_id
+        self._usage = UsageReader()
+        self._size = 0
+        self._finished = False
+        self._begun = False
+        self.done = False
+
+    def read(self, event: bytes) -> ChatDelta | None:
+        """None for what is no chunk of an answer."""
+        data = event_data(event)
+        if data is None or self.done:
+            return None
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return None
+        self._size += len(data)
+        if self._size > MAX_ANSWER_BYTES:
+            raise LlmUnreadable(f"The answer is larger than {MAX_ANSWER_BYTES} bytes.", upstream=self._upstream)
+        try:
+            chunk = read_foreign_json(data)
+        except UnreadableJson:
+            return None
+        return self._read_chunk(cast("JsonObject", chunk)) if isinstance(chunk, dict) else None
+
+    def check_whole(self) -> None:
+        if not self._finished:
+            raise LlmInterrupted("The answer ended before it was complete.", upstream=self._upstream)
+
+    def _read_chunk(self, chunk: JsonObject) -> ChatDelta:
+        if chunk.get("error"):
+            raise _in_band_error(chunk["error"], self._upstream, begun=self._begun)
+        self._begun = True
+        choices = objects_in(chunk.get("choices"))
+        first = next((choice for choice in choices if read_index(choice.get("index")) == 0), None)
+        delta = read_choice(first) if first is not None else ChatDelta()
+        if delta.finish_reason == "error":
+            raise LlmInterrupted("The upstream broke off.", upstream=self._upstream)
+        self._finished = self._finished or delta.finish_reason is not None
+        raw_usage: Any = chunk.get("usage")
+        model: Any = chunk.get("model")
+        delta.usage = self._usage.read(raw_usage)
+        delta.cost_usd = _cost(raw_usage)
+        delta.model = model[:LONGEST_NAME] if isinstance(model, str) else None
+        delta.upstream, delta.trace_id = self._upstream, self._trace_id
+        return delta
+
+
+def _cost(raw_usage: Any) -> Decimal | None:
     cost: Any = cast("JsonObject", raw_usage).get("cost_usd") if isinstance(raw_usage, dict) else None
-    return ChatDelta(
-        text=delta.text,
-        reasoning=delta.reasoning,
-        tool_calls=delta.tool_calls,
-        finish_reason=delta.finish_reason,
-        usage=usage.read(raw_usage),
-        cost_usd=Decimal(cost) if isinstance(cost, str) else None,
-        model=chunk.get("model"),
-        upstream=upstream,
-        trace_id=trace_id,
-    )
+    return Decimal(cost) if isinstance(cost, str) and _COST.fullmatch(cost) else None
 
 
-def _in_band_error(raw: Any, upstream: str | None) -> LlmError:
+def _in_band_error(raw: Any, upstream: str | None, *, begun: bool) -> LlmError:
     error = cast("JsonObject", raw) if isinstance(raw, dict) else {"message": str(raw)}
-    message = str(error.get("message") or "The upstream broke the stream.")
+    message = str(error.get("message") or "The upstream broke the stream.")[:MESSAGE_CHARACTERS]
     raw_code = error.get("code") or error.get("type")
-    code = str(raw_code) if raw_code is not None else None
+    code = str(raw_code)[:LONGEST_NAME] if raw_code is not None else None
     status = error.get("status")
-    if isinstance(status, int):  # the answer had begun with pings when the upstream refused
+    if isinstance(status, int) and not begun:  # the answer had begun with pings when the upstream refused
         return _error_class(status, code)(message, upstream_status=status, error_code=code, upstream=upstream)
-    return LlmInterrupted(message, error_code=code, upstream=upstream)
+    kind = LlmUnreadable if code == _UNREADABLE else LlmInterrupted
+    return kind(message, error_code=code, upstream=upstream)
 
 
 def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> LlmError:
@@ -172,6 +242,8 @@ def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> LlmError:
 
 
 def _error_class(status: int, code: str | None) -> type[LlmError]:
+    if code == _UNREADABLE:
+        return LlmUnreadable
     if status == 429:
         return LlmRefused if code == "insufficient_quota" else LlmRateLimited
     return LlmUnavailable if status >= 500 or status in RETRYABLE_STATUSES else LlmRefused
@@ -180,8 +252,8 @@ def _error_class(status: int, code: str | None) -> type[LlmError]:
 def _explanation(body: bytes) -> tuple[str | None, str | None]:
     """Message and code out of OpenAI's `error` member or out of a problem document."""
     try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = read_foreign_json(body)
+    except UnreadableJson:
         return None, None
     if not isinstance(document, dict):
         return None, None
@@ -190,11 +262,12 @@ def _explanation(body: bytes) -> tuple[str | None, str | None]:
     error = cast("JsonObject", raw_error) if isinstance(raw_error, dict) else {}
     message = error.get("message") or outer.get("detail")
     code = error.get("code") or error.get("type") or outer.get("type")
-    return (str(message) if message else None), (str(code) if code else None)
+    return (str(message)[:MESSAGE_CHARACTERS] if message else None), (str(code)[:LONGEST_NAME] if code else None)
 
 
 def _seconds(value: str | None) -> float | None:
     try:
-        return max(0.0, float(value)) if value is not None else None
+        seconds = float(value) if value is not None else math.nan
     except ValueError:
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

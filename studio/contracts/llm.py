@@ -8,6 +8,7 @@ import orjson
 from pydantic import ConfigDict, Field
 
 from studio.contracts.base import Contract, Json, JsonObject
+from studio.foreign_json import write_storable
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -62,6 +63,7 @@ class Usage(Contract):
 
 _TOTALS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 MAX_REPORTED_USD = Decimal(1_000_000)
+USD_DIGITS = 12
 
 
 def read_usage(raw: Json) -> Usage | None:
@@ -129,7 +131,7 @@ def _reported_cost(raw: Json) -> Decimal | None:
     value: Any = cast("JsonObject", raw).get("total_cost") if isinstance(raw, dict) else raw
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return Decimal(str(value)) if 0 <= value <= MAX_REPORTED_USD else None
+    return round(Decimal(str(value)), USD_DIGITS) if 0 <= value <= MAX_REPORTED_USD else None
 
 
 class UsageReader:
@@ -142,26 +144,30 @@ class UsageReader:
         """The usage known after this chunk; None for a chunk without any."""
         if not isinstance(raw, dict):
             return None
-        self._members = _merged(self._members, cast("JsonObject", raw))
+        self._members = _merged(self._members, cast("JsonObject", raw), levels=2)
         return read_usage(self._members)
 
 
-def _merged(before: JsonObject, after: JsonObject) -> JsonObject:
-    """What `after` does not count stays as it was before."""
+def _merged(before: JsonObject, after: JsonObject, levels: int) -> JsonObject:
+    """What `after` does not count stays as it was before; the counts and their details, nothing deeper."""
     merged = dict(before)
     for name, value in after.items():
         known = merged.get(name)
-        if isinstance(known, dict) and isinstance(value, dict):
-            merged[name] = _merged(cast("JsonObject", known), cast("JsonObject", value))
+        if isinstance(known, dict) and isinstance(value, dict) and levels > 1:
+            merged[name] = _merged(cast("JsonObject", known), cast("JsonObject", value), levels - 1)
         elif value or known is None:
             merged[name] = value
     return merged
 
 
+MAX_TOKENS = 1_000_000_000
+"""Of one call, far above what any model takes: a larger number is none of tokens, and no store must hold it."""
+
+
 def _count(raw: JsonObject, *names: str) -> int | None:
     for name in names:
         value = raw.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS:
             return int(value)
     return None
 
@@ -243,19 +249,53 @@ class ChatDelta:
     trace_id: str | None = None
 
 
+LONGEST_NAME = 200
+"""Characters of a finish reason, a model's or a function's name."""
+
+
 def read_choice(choice: JsonObject) -> ChatDelta:
-    """The delta inside one element of a chunk's `choices` (chat or text completion)."""
+    """The delta inside one element of a chunk's `choices` (chat or text completion), whatever its members hold."""
     raw_delta: Any = choice.get("delta")
     delta = cast("JsonObject", raw_delta) if isinstance(raw_delta, dict) else {}
-    text = delta.get("content") or delta.get("refusal") or choice.get("text")
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    content = delta.get("content")
+    text, thoughts = _text_of_parts(cast("list[Any]", content)) if isinstance(content, list) else (content, "")
+    text = text or delta.get("refusal") or choice.get("text")
+    reasoning = thoughts or delta.get("reasoning_content") or delta.get("reasoning")
     fragments = delta.get("tool_calls")
     return ChatDelta(
         text=text if isinstance(text, str) else "",
         reasoning=reasoning if isinstance(reasoning, str) else "",
         tool_calls=_fragments(cast("list[Any]", fragments)) if isinstance(fragments, list) else (),
-        finish_reason=choice.get("finish_reason"),
+        finish_reason=read_finish_reason(choice.get("finish_reason")),
     )
+
+
+def read_finish_reason(raw: Json) -> str | None:
+    """The reason that a choice ended with; `unknown` when it has one in a shape that OpenAI does not know."""
+    if isinstance(raw, str):
+        return raw[:LONGEST_NAME] or None
+    return "unknown" if raw else None
+
+
+def read_index(raw: Json) -> int:
+    """The `index` of a choice; the first one's when it is missing or no index."""
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else 0
+
+
+def _text_of_parts(parts: list[Any]) -> tuple[str, str]:
+    """Text and reasoning out of `content` that comes as parts."""
+    text: list[str] = []
+    reasoning: list[str] = []
+    for part in parts:
+        members = cast("JsonObject", part) if isinstance(part, dict) else {"text": part}
+        said, thought = members.get("text"), members.get("thinking")
+        if isinstance(said, str):
+            text.append(said)
+        if isinstance(thought, list):
+            thought = _text_of_parts(cast("list[Any]", thought))[0]
+        if isinstance(thought, str):
+            reasoning.append(thought)
+    return "".join(text), "".join(reasoning)
 
 
 def _fragments(raw: list[Any]) -> tuple[ToolCallFragment, ...]:
@@ -267,17 +307,25 @@ def _fragments(raw: list[Any]) -> tuple[ToolCallFragment, ...]:
         index = call.get("index")
         found.append(
             ToolCallFragment(
-                index=index if isinstance(index, int) else position,
-                id=call.get("id"),
-                name=function.get("name"),
-                arguments=function.get("arguments") or "",
+                index=index if isinstance(index, int) and not isinstance(index, bool) else position,
+                id=_as_text(call.get("id"))[:LONGEST_NAME] or None,
+                name=_as_text(function.get("name"))[:LONGEST_NAME] or None,
+                arguments=_as_text(function.get("arguments")),
             )
         )
     return tuple(found)
 
 
+def _as_text(value: Json) -> str:
+    """Text as it is, nothing as none, and anything else as its JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else write_storable(value).decode()
+
+
 @dataclass(slots=True)
 class _GrowingCall:
+    index: int
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list[str])
@@ -289,7 +337,9 @@ class ChatAssembly:
     def __init__(self) -> None:
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: dict[int, _GrowingCall] = {}
+        self._calls: list[_GrowingCall] = []
+        self._growing: dict[int, _GrowingCall] = {}
+        """By index the call that its next piece belongs to."""
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.cost_usd: Decimal | None = None
@@ -304,7 +354,7 @@ class ChatAssembly:
         if delta.reasoning:
             self._reasoning.append(delta.reasoning)
         for fragment in delta.tool_calls:
-            call = self._calls.setdefault(fragment.index, _GrowingCall())
+            call = self._call_of(fragment)
             call.id = fragment.id or call.id
             call.name = fragment.name or call.name
             call.arguments.append(fragment.arguments)
@@ -312,6 +362,16 @@ class ChatAssembly:
         self.model = delta.model or self.model
         if delta.usage is not None:
             self.usage, self.cost_usd = delta.usage, delta.cost_usd
+
+    def _call_of(self, fragment: ToolCallFragment) -> _GrowingCall:
+        """The call that the piece belongs to. One with another id and a name begins a call, though its index says
+        otherwise: some servers give each call the index 0."""
+        call = self._growing.get(fragment.index)
+        another = call is not None and fragment.name and call.id and fragment.id not in {None, call.id}
+        if call is None or another:
+            call = self._growing[fragment.index] = _GrowingCall(fragment.index)
+            self._calls.append(call)
+        return call
 
     @property
     def text(self) -> str:
@@ -330,7 +390,7 @@ class ChatAssembly:
         """The assistant's message; `content` is null when there are only tool calls."""
         calls = [
             ToolCall(id=call.id, function=FunctionCall(name=call.name, arguments="".join(call.arguments)))
-            for _, call in sorted(self._calls.items())
+            for call in sorted(self._calls, key=lambda call: call.index)
         ]
         fields: dict[str, Any] = {"role": "assistant", "content": self.text or (None if calls else "")}
         if calls:

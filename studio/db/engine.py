@@ -8,6 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from studio.foreign_json import write_any_json
 from studio.settings import DatabaseSettings
 
 SQLITE_BUSY_MS = 15_000
@@ -116,7 +117,12 @@ def _create_engine(url: str) -> AsyncEngine:
 
 
 def _dump(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except (
+        TypeError
+    ):  # a number past 64 bits, or half an emoji: a row that cannot be written would be a run without end
+        return write_any_json(value).decode()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -185,7 +185,7 @@ class TestBrokenStream:
         sent = 'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'
         upstream.when("hello", Reply(raw=[sent]))
         _, _, body = await post(engine, chat(stream=True))
-        assert body == sent.encode()
+        assert body == sent.encode() + b"data: [DONE]\n\n"  # callers of OpenAI's API may rely on it
         assert (await sink.one()).status == "ok"
 
     async def test_the_upstreams_own_error_event_passes(
