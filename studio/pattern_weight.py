@@ -7,7 +7,7 @@ milliseconds where classes of Unicode letters are repeated. Source: https://docs
 import re
 
 MAX_WEIGHT = 1_500_000
-"""In copies of a number, see `expression_limits.BUDGET`: 90 ms, by which the engine has refused what is larger."""
+"""In copies of a number, see `cel.regex`: 90 ms, by which the engine has refused what is larger."""
 _CHARACTER = 100
 _SMALL_CLASS = 800
 _CLASS = 8_000

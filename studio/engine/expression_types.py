@@ -83,11 +83,11 @@ def _gives(value: Json, wanted: Wanted, *, constant: bool) -> bool:
 
 
 def is_time(text: str) -> bool:
+    """Whether it is one moment: a time with its offset."""
     try:
-        datetime.fromisoformat(text)
+        return datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
         return False
-    return True
 
 
 def constant_of(condition: bool | str | None) -> bool | None:

@@ -276,8 +276,9 @@ class ScopeCheck:
             and not any(isinstance(piece, Expression) for piece in pieces)
             and not is_time(until or "")
         ):
-            message = "`until` is a time, or one whole ${{ expression }} that gives one"
-            self._findings.add(loc, message, "not_a_time", "write 2030-01-31T09:00:00Z, or `for: 30s`")
+            message = "`until` is a time with its offset, or one whole ${{ expression }} that gives one"
+            hint = "write 2030-01-31T09:00:00Z or 2030-01-31T09:00:00+01:00, or `for: 30s`"
+            self._findings.add(loc, message, "not_a_time", hint)
 
     def _value(self, value: Json, loc: Loc) -> None:
         match value:

@@ -111,7 +111,7 @@ class Turn:
             found = expressions_in(value)
         except ExpressionError:
             return  # whoever evaluates it says what is wrong
-        self._cost += 1 + sum(_WALK_COST for expression in found if expression.walks)
+        self._cost += 1 + sum(_WALK_COST for expression in found if expression.names.walks)
 
     def has_room(self, output: Json, size: int) -> bool:
         """Whether a step may end with an output of so many bytes."""

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ class TestEvaluate:
         assert caught.value.expression == source
         assert caught.value.message
 
-    @pytest.mark.parametrize("source", ['input[""]', "{1: 2, true: 3}", "{1: 2}.map(x, x)", "[[{2: 1}]]"])
+    @pytest.mark.parametrize("source", ['input[""]', "{1: 2, true: 3}", "{1.5: 2}", "{'a': 1, 'a': 2}", "[[{2: 1}]]"])
     def test_keys_are_text_and_there(self, source: str) -> None:
         with pytest.raises(ExpressionError):
             evaluate(f"${{{{ {source} }}}}", SCOPE)
@@ -96,7 +97,7 @@ class TestEvaluate:
         try:
             evaluate(f"${{{{ {source} }}}}", {"input": scope})
         except ExpressionError as error:
-            assert "too l" in error.message  # noqa: PT017 - `||` may leave the rest unread
+            assert re.search("too l|larger than", error.message)  # noqa: PT017 - `||` may leave the rest unread
         assert time.thread_time() - started < 1
 
     def test_only_what_is_named_is_handed_over(self) -> None:
@@ -115,13 +116,13 @@ class TestEvaluate:
         rows: list[Json] = [{"id": number, "name": f"n{number}"} for number in range(10_000)]
         assert evaluate("${{ input.filter(r, r.id == 9999)[0].name }}", {"input": rows}) == "n9999"
 
-    @pytest.mark.parametrize("text", ["${{ input.a == 1 }}", "text ${{ input }}"])
+    @pytest.mark.parametrize("text", ["${{ input.a == input.a }}", "text ${{ input }}"])
     def test_values_nested_too_deeply_are_refused(self, text: str) -> None:
         deep: Json = []
         for _ in range(50_000):
             deep = [deep]
         with pytest.raises(ExpressionError):
-            evaluate(text, {"input": {"a": deep} if "a" in text[:12] else deep})
+            evaluate(text, {"input": {"a": deep} if "input.a" in text else deep})
 
     def test_expressions_in_what_is_nested_too_deeply_are_refused(self) -> None:
         deep: Json = "${{ 1 + 1 }}"
@@ -196,7 +197,7 @@ class TestCompile:
             ("input.a.startswith('x')", "did you mean 'startsWith'"),
             ("_made(0, input)", "there is no function '_made'"),
             ("[1].map(x, _ordered(0, x))", "there is no function '_ordered'"),
-            ("1 +", "character 4: mismatched input its end"),
+            ("1 +", "character 4: a value is missing before its end"),
             ("[[1].map(x, x), ]]", "character 18"),
             ("[" * 500, "nested too deeply"),
         ],
@@ -221,7 +222,7 @@ class TestCompile:
 
     @pytest.mark.parametrize(
         "text",
-        ["${{ 1 + }}", "${{ }}", "${{ input", "${{ 'open }}", "${{ a.map(a, a.map(b, b.map(c, c.map(d, d)))) }}"],
+        ["${{ 1 + }}", "${{ }}", "${{ input", "${{ 'open }}"],
     )
     def test_what_cannot_be_read_is_an_error(self, text: str) -> None:
         with pytest.raises(ExpressionError):
