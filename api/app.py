@@ -12,7 +12,7 @@ from api.batches import endpoints as batches
 from api.batches.executions import BatchExecutions
 from api.batches.service import BatchService
 from api.codec import endpoints as codec
-from api.codec.cors import CodecCors
+from api.codec.cors import CodecCors, origins
 from api.database_faults import add_database_handlers
 from api.deps import Parts
 from api.runs import endpoints as runs
@@ -64,6 +64,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
             app.state.blobs = open_blobs(settings, app.state.parts.database)
             yield
 
+    ui_url = settings.temporal_ui_url
     app = create_base_app(
         service="api",
         title="AI Studio workflow engine",
@@ -71,6 +72,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         settings=settings,
         lifespan=lifespan,
         checks=_checks,
+        pages={} if ui_url is None else {f"{codec.PREFIX}/": origins(ui_url)},
         links=_LINKS,
     )
     add_database_handlers(app)
@@ -78,8 +80,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     runs_and_more = (runs, rerun_endpoints, steering_endpoints, approvals, events, websocket, batches)
     for part in (*definitions, *runs_and_more, codec):
         app.include_router(part.router)
-    if settings.temporal_ui_url is not None:
-        app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=settings.temporal_ui_url)
+    if ui_url is not None:
+        app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=ui_url)
     return app
 
 

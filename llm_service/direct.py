@@ -20,7 +20,7 @@ class DirectRoutes:
     def __init__(self, app: FastAPI, *, routes: Sequence[Route], service: str, settings: StudioSettings) -> None:
         self.app = app
         self._routes = {route.path: route for route in routes}
-        self._direct = RequestMiddleware(_answer, service=service, max_body_bytes=settings.max_body_bytes)
+        self._direct = RequestMiddleware(_answer, service=service, settings=settings)
         app.router.routes.extend(routes)  # there they answer every other method with 405
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

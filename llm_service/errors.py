@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from studio.contracts.base import JsonObject
-from studio.errors import DependencyUnavailable, InvalidInput, NotFound, StudioError
+from studio.errors import DependencyUnavailable, InvalidInput, NotFound, StudioError, UnsupportedMediaType
 from studio.web.problems import MEDIA_TYPE, problem_body
 
 
@@ -41,7 +41,7 @@ class CallerLeft(StudioError):
 
 def openai_error(error: StudioError) -> JsonObject:
     """The `error` member of OpenAI's error bodies and of in-band error events."""
-    if isinstance(error, InvalidInput | NotFound):
+    if isinstance(error, InvalidInput | NotFound | UnsupportedMediaType):
         kind = "invalid_request_error"
     else:
         kind = "upstream_error" if isinstance(error, StreamBroken | UpstreamTimeout | UnreadableAnswer) else "api_error"

@@ -2,12 +2,14 @@
 
 StudioError
 ├── BadRequest 400
+├── Forbidden 403
 ├── InvalidInput 422
 ├── NotFound 404
 ├── Conflict 409
 ├── PreconditionFailed 412
 ├── PayloadTooLarge 413
 ├── UnsupportedMediaType 415
+├── MisdirectedRequest 421
 ├── DependencyUnavailable 503
 └── SettingsError (stops the start of a service; never crosses HTTP)
 """
@@ -57,6 +59,16 @@ class InvalidInput(StudioError):
 
 class BadRequest(StudioError):
     code, title, status = "bad-request", "Bad request", 400
+
+
+class Forbidden(StudioError):
+    code, title, status = "forbidden", "Forbidden", 403
+
+
+class MisdirectedRequest(StudioError):
+    """The request is for a host that is none of this service's (RFC 9110 section 15.5.20)."""
+
+    code, title, status = "misdirected-request", "Misdirected request", 421
 
 
 class NotFound(StudioError):

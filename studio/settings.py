@@ -31,6 +31,9 @@ class StudioSettings(BaseSettings):
 
     data_dir: Path = Path(".studio")
     host: str = "127.0.0.1"
+    allowed_hosts: Annotated[list[str], NoDecode] = []
+    """Names, separated by commas, under which this service is reached besides loopback, without ports; `*` for any.
+    Left empty, a service on loopback answers for loopback names alone, and one on another address for any name."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] | None = None
     """None: `console` on a terminal, `json` elsewhere."""
@@ -40,6 +43,19 @@ class StudioSettings(BaseSettings):
     llm_url: str = "http://127.0.0.1:8002"
     trace_content: Literal["on", "off"] = "on"
     """`off` keeps prompts, completions, inputs and outputs out of every span."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if re.fullmatch(r"\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+", host) is None:
+                raise ValueError(f"{host!r} is not a host: write names without scheme and port, IPv6 in brackets")
+        return hosts
 
     @classmethod
     def settings_customise_sources(
@@ -111,6 +127,10 @@ class TemporalSettings(StudioSettings):
         for key in keys:
             read_key(key.get_secret_value())
         return keys
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def check_tls_pair(cert: Path | None, key: Path | None) -> None:

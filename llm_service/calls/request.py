@@ -10,11 +10,11 @@ from starlette.types import Receive, Scope
 from llm_service.errors import CallerLeft
 from studio.contracts.base import JsonObject
 from studio.contracts.ids import new_span_id, new_trace_id
-from studio.errors import FieldError, InvalidInput
+from studio.errors import FieldError, InvalidInput, UnsupportedMediaType
 from studio.exact_numbers import find_inexact_number
 from studio.foreign_json import depth_exceeds
 from studio.web.headers import header_text
-from studio.web.json_route import MAX_DEPTH, check_storable
+from studio.web.json_route import MAX_DEPTH, check_storable, is_json
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _METADATA_HEADER = "X-Studio-Metadata"
@@ -58,6 +58,7 @@ class Caller:
     prompt_version: int | None = None
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     metadata_problem: str | None = None
+    content_type: str = ""
 
     @property
     def traceparent(self) -> str:
@@ -70,6 +71,7 @@ def read_caller(scope: Scope) -> Caller:
     refused call has the rest."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     caller = _traced(headers.get(b"traceparent"), scope["state"]["request_id"])
+    caller.content_type = headers.get(b"content-type", b"").decode("latin-1")
     for name, value in headers.items():
         attribute = _CALLER_HEADERS.get(name)
         if attribute is not None and value:
@@ -120,17 +122,14 @@ def _read_metadata(raw: bytes, caller: Caller) -> None:
 
 async def read_body(receive: Receive) -> bytes:
     """Raises `CallerLeft` when the caller goes before the body is whole."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        return body
-    parts = [body]
-    while message.get("more_body", False):
+    parts: list[bytes] = []
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise CallerLeft("The caller left before the request was complete.")
         parts.append(message.get("body", b""))
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 @dataclass(slots=True)
@@ -164,7 +163,9 @@ class Call:
 
 
 def parse_call(operation: Operation, raw: bytes, caller: Caller) -> Call:
-    """Raises `InvalidInput` naming the place."""
+    """Raises `InvalidInput` naming the place, and `UnsupportedMediaType` for what a page could send without asking."""
+    if not is_json(caller.content_type):
+        raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
     if caller.metadata_problem is not None:
         raise _invalid(["header", _METADATA_HEADER], caller.metadata_problem, "header")
     try:

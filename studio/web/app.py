@@ -1,7 +1,7 @@
 """The base of the three services."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, cast
@@ -31,13 +31,15 @@ def create_base_app(
     lifespan: Lifespan,
     checks: Callable[[FastAPI], Checks],
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    pages: Mapping[str, Collection[str]] = MappingProxyType({}),
     links: Mapping[str, str] = MappingProxyType({}),
     extend_document: Callable[[JsonObject], None] | None = None,
 ) -> FastAPI:
     """A FastAPI app with problem+json, request ids, body limit, health and metrics; routers are added by the caller.
 
-    `larger_bodies` has the limits, in bytes, of paths that take more than others; `links` and `extend_document` are
-    for the OpenAPI document, see `studio.web.openapi.describe`.
+    `larger_bodies` has the limits, in bytes, of paths that take more than others; `pages` the origins of pages
+    that may ask for paths that begin so. `links` and `extend_document` are for the OpenAPI document, see
+    `studio.web.openapi.describe`.
     """
     app = FastAPIOffline(  # its documentation page loads nothing from elsewhere
         title=title,
@@ -53,7 +55,7 @@ def create_base_app(
             "logs": False,
         },  # we have our own; asking costs each request 15 µs
     )
-    app.add_middleware(RequestMiddleware, service=service, max_body_bytes=settings.max_body_bytes, larger=larger_bodies)
+    app.add_middleware(RequestMiddleware, service=service, settings=settings, larger=larger_bodies, pages=pages)
     add_problem_handlers(app)
     describe(app, links, extend_document)
     _describe_in_a_thread(app)

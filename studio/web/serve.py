@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from studio.heap import settle_heap
 from studio.leaving import leave
+from studio.web.edge.transport import BoundedProtocol
 
 KEEP_ALIVE_SECONDS = 75
 """Idle connections are left to the client, or the gateway, to close: those keep them for a minute, and one that closes
@@ -28,6 +29,7 @@ def server_config(app: ASGIApp, *, grace_seconds: int, host: str = "127.0.0.1", 
         app,
         host=host,
         port=port,
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
