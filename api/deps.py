@@ -1,7 +1,8 @@
 """What endpoints ask for: sessions, the open clients, and the parameters that many of them share."""
 
+import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query
@@ -42,6 +43,8 @@ class Parts:
     """Of Temporal's payloads."""
     schedules: Schedules
     batches: BatchService
+    unpacking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Of requests to the codec: each may hold some hundred megabytes for a moment."""
 
 
 def get_parts(connection: HTTPConnection) -> Parts:

@@ -79,6 +79,13 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
         self._nonce_key = hashlib.sha256(b"studio payload nonce" + raw[0]).digest()
         self._on_missing = on_missing
         self._workflow_id: str | None = None
+        self._limit: int | None = None
+
+    def limited(self, limit: int) -> Self:
+        """One that unpacks no payload of more than `limit` bytes, but raises `TooLarge`; all its work is in threads."""
+        bound = copy.copy(self)
+        bound._limit = limit  # noqa: SLF001 - a copy of this object
+        return bound
 
     def with_context(self, context: SerializationContext) -> Self:
         if self._on_missing is None or not isinstance(
@@ -96,6 +103,8 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
         return encoded
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if self._limit is not None:
+            return [await asyncio.to_thread(self._decode, payload) for payload in payloads]
         return [await _beside(self._decode, payload) for payload in payloads]
 
     def _encode(self, payload: Payload) -> Payload:
@@ -125,7 +134,7 @@ class PayloadCipher(PayloadCodec, WithSerializationContext):
             plain = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
         except InvalidTag:
             raise ValueError("a payload was changed after it was encrypted") from None
-        return Payload.FromString(decompress(plain))
+        return Payload.FromString(decompress(plain, self._limit))
 
 
 async def _beside(work: Callable[[Payload], Payload], payload: Payload) -> Payload:

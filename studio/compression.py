@@ -78,13 +78,27 @@ def compress(body: bytes) -> bytes:
     return _DEFLATE + packed if len(packed) < len(body) else _AS_IT_IS + body
 
 
-def decompress(packed: bytes) -> bytes:
-    """What `compress`, of this version or an earlier one, was given."""
+class TooLarge(ValueError):
+    """What is packed is larger than its reader wants."""
+
+
+def decompress(packed: bytes, limit: int | None = None) -> bytes:
+    """What `compress`, of this version or an earlier one, was given. Raises `TooLarge` when that is more than `limit`
+    bytes, once so many are unpacked: a kilobyte can stand for a megabyte.
+    """
     form = packed[:1]
     if form == _AS_IT_IS:
-        return packed[1:]
+        return _bounded(packed[1:], limit)
     if form == _ZLIB:
         decompressor = zlib.decompressobj(zdict=_FIRST)
     else:
         decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=_SECOND)
-    return decompressor.decompress(packed[1:]) + decompressor.flush()
+    if limit is None:
+        return decompressor.decompress(packed[1:]) + decompressor.flush()
+    return _bounded(decompressor.decompress(packed[1:], limit + 1), limit)
+
+
+def _bounded(body: bytes, limit: int | None) -> bytes:
+    if limit is not None and len(body) > limit:
+        raise TooLarge(f"more than {limit} bytes")
+    return body

@@ -1,17 +1,19 @@
 """`/codec`: Temporal's remote codec (https://docs.temporal.io/remote-data-encoding)."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict
 from temporalio.api.common.v1 import Payload
 
 from api.codec import payloads
-from api.deps import PartsDep
+from api.deps import Parts, PartsDep
+from studio.codec import PayloadCipher
 from studio.contracts.base import JsonObject
 from studio.web.json_route import JsonRoute
 from studio.web.openapi import problems
-from studio.web.responses import JSONResponse
 
 PREFIX = "/codec"
 router = APIRouter(prefix=PREFIX, tags=["codec"], route_class=JsonRoute)
@@ -22,24 +24,47 @@ PreserveReferences = Annotated[
 ]
 
 
-@router.post("/decode", summary="Make payloads readable", responses=_RESPONSES)
-async def decode_payloads(body: JsonObject, parts: PartsDep, preserve: PreserveReferences = False) -> JSONResponse:
+class EncodedPayload(BaseModel):
+    """`temporal.api.common.v1.Payload` as protobuf's JSON: bytes in base64."""
+
+    model_config = ConfigDict(extra="allow")
+
+    metadata: dict[str, str] | None = None
+    data: str | None = None
+
+
+class Payloads(BaseModel):
+    payloads: list[EncodedPayload] | None = None
+
+
+@router.post("/decode", summary="Make payloads readable", response_model=Payloads, responses=_RESPONSES)
+async def decode_payloads(body: JsonObject, parts: PartsDep, preserve: PreserveReferences = False) -> Response:
     """`{"payloads": […]}`, protobuf's JSON; the answer has as many, in the same order."""
-    found = payloads.read_payloads(body)
-    return _answer(await payloads.decode(parts.converter, found, keep_references=preserve))
+    return await _decoded(body, parts, keep_references=preserve)
 
 
-@router.post("/download", summary="Make payloads readable that were stored apart", responses=_RESPONSES)
-async def download_payloads(body: JsonObject, parts: PartsDep) -> JSONResponse:
-    found = payloads.read_payloads(body)
-    return _answer(await payloads.decode(parts.converter, found, keep_references=False))
+@router.post(
+    "/download",
+    summary="Make payloads readable that were stored apart",
+    response_model=Payloads,
+    responses=_RESPONSES,
+)
+async def download_payloads(body: JsonObject, parts: PartsDep) -> Response:
+    return await _decoded(body, parts, keep_references=False)
 
 
-@router.post("/encode", summary="Encrypt payloads for Temporal", responses=_RESPONSES)
-async def encode_payloads(body: JsonObject, parts: PartsDep) -> JSONResponse:
-    found = payloads.read_payloads(body)
-    return _answer(await payloads.encode(parts.converter, found))
+@router.post("/encode", summary="Encrypt payloads for Temporal", response_model=Payloads, responses=_RESPONSES)
+async def encode_payloads(body: JsonObject, parts: PartsDep) -> Response:
+    found = await asyncio.to_thread(payloads.read_payloads, body)
+    return await _answer(await payloads.encode(parts.converter, found))
 
 
-def _answer(found: Sequence[Payload]) -> JSONResponse:
-    return JSONResponse(payloads.write_payloads(found))
+async def _decoded(body: JsonObject, parts: Parts, *, keep_references: bool) -> Response:
+    found = await asyncio.to_thread(payloads.read_payloads, body)
+    cipher = cast("PayloadCipher", parts.converter.payload_codec)
+    async with parts.unpacking:
+        return await _answer(await payloads.decode(parts.converter, cipher, found, keep_references=keep_references))
+
+
+async def _answer(found: Sequence[Payload]) -> Response:
+    return Response(await asyncio.to_thread(payloads.write_payloads, found), media_type="application/json")

@@ -3,18 +3,21 @@
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import delete
+from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 
-from api.codec.payloads import read_payloads, write_payloads
+from api.codec.payloads import MAX_SHOWN_BYTES, read_payloads, write_payloads
 from cli.stack import parts
 from studio.codec import data_converter
+from studio.compression import decompress
 from studio.contracts.base import Json, JsonObject
 from studio.db.engine import Database
 from studio.db.tables import BlobRow
@@ -50,6 +53,10 @@ GARBAGE: dict[str, Json] = {
 }
 
 
+def as_json(payloads: Sequence[Payload]) -> JsonObject:
+    return orjson.loads(write_payloads(payloads))
+
+
 @dataclass
 class Codec:
     api: RunningApi
@@ -61,7 +68,7 @@ class Codec:
 
     async def sealed(self, *values: Json) -> JsonObject:
         """As a client of ours sends them to Temporal."""
-        return write_payloads(await self.converter.encode(values))
+        return as_json(await self.converter.encode(values))
 
     async def post(self, path: str, body: Json, **query: Any) -> Answer:
         return await self.api.request("POST", f"//codec/{path}", body, headers={"Origin": UI}, **query)
@@ -75,7 +82,7 @@ class Codec:
 @pytest.fixture
 async def codec(tmp_path: Path) -> AsyncGenerator[Codec]:
     url = sqlite_database(tmp_path)
-    settings = api_settings(tmp_path, database_url=url, temporal_ui_url=UI, max_body_bytes=100_000)
+    settings = api_settings(tmp_path, database_url=url, temporal_ui_url=UI, max_body_bytes=1_000_000)
     async with serving_api(settings) as api:
         database = Database(url)
         try:
@@ -91,7 +98,7 @@ class TestDecode:
         assert await codec.shown("decode", sealed) == ["one", LARGE, {"three": 3}]
 
     async def test_what_is_readable_stays_as_it_is(self, codec: Codec) -> None:
-        plain = write_payloads(await DataConverter.default.encode(["agent planner · turn 1", None]))
+        plain = as_json(await DataConverter.default.encode(["agent planner · turn 1", None]))
         assert (await codec.post("decode", plain)).ok() == plain
         assert (await codec.post("decode", {"payloads": []})).ok() == {}
 
@@ -109,15 +116,44 @@ class TestDecode:
         assert one == "one"
         assert "is gone" in str(gone)
 
-    async def test_one_that_is_too_large_to_be_shown_says_so(self, codec: Codec) -> None:
+    async def test_what_is_unpacked_is_counted(self, codec: Codec) -> None:
+        """Seven kilobytes each stand for five megabytes."""
+        [packed] = (await codec.sealed("a" * 5_500_000))["payloads"]
+        answer = await codec.post("decode", {"payloads": [packed] * 8})
+        assert len(answer.body) < 1.5 * MAX_SHOWN_BYTES
+        shown = await DataConverter.default.decode(read_payloads(answer.ok()))
+        assert [len(text) for text in shown[:6]] == [5_500_000] * 6
+        assert all("too large" in text for text in shown[6:])
+
+    @pytest.mark.parametrize("claim", ["1", "0", "-5", "100000000"])
+    async def test_what_the_request_says_of_sizes_is_not_counted(self, codec: Codec, claim: str) -> None:
         sealed = await codec.sealed(LARGE)
-        sealed["payloads"][0]["externalPayloads"] = [{"sizeBytes": "100000000"}]
-        [told] = await codec.shown("decode", sealed)
-        assert "too large" in str(told)
+        sealed["payloads"][0]["externalPayloads"] = [{"sizeBytes": claim}]
+        assert await codec.shown("decode", sealed) == [LARGE]
+
+    async def test_what_is_too_large_does_not_hide_what_follows(self, codec: Codec) -> None:
+        [large, small] = (await codec.sealed("a" * (MAX_SHOWN_BYTES + 1), "small"))["payloads"]
+        told, shown = await codec.shown("decode", {"payloads": [large, small]})
+        assert ("too large" in str(told), shown) == (True, "small")
+
+    async def test_unpacking_what_is_not_shown_ends_too(self, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+        limits: list[int | None] = []
+
+        def counted(packed: bytes, limit: int | None = None) -> bytes:
+            limits.append(limit)
+            return decompress(packed, limit)
+
+        monkeypatch.setattr("studio.codec.decompress", counted)
+        monkeypatch.setattr("api.codec.payloads.MAX_SHOWN_BYTES", 1 << 20)
+        monkeypatch.setattr("api.codec.payloads.MAX_UNPACKED_BYTES", 4 << 20)
+        [large] = (await codec.sealed("a" * 5_500_000))["payloads"]
+        shown = await codec.shown("decode", {"payloads": [large] * 50})
+        assert all("too large" in str(told) for told in shown)
+        assert limits == [1 << 20] * 4
 
     async def test_an_unknown_key_is_named(self, codec: Codec) -> None:
         other = data_converter([new_secret_key()], BlobStore(codec.database))
-        body = write_payloads([*await codec.converter.encode(["ours"]), *await other.encode(["theirs"])])
+        body = as_json([*await codec.converter.encode(["ours"]), *await other.encode(["theirs"])])
         answer = await codec.post("decode", body)
         assert answer.places() == [["body", "payloads", 1]]
         assert "STUDIO_SECRET_KEYS does not hold" in str(answer.json["detail"])
@@ -127,14 +163,14 @@ class TestDecode:
         assert (await codec.post("decode", body)).places()[0][0] == "body"
 
     async def test_what_is_larger_than_the_limit_is_refused(self, codec: Codec) -> None:
-        answer = await codec.post("decode", {"payloads": [{"data": "A" * 200_000}]})
+        answer = await codec.post("decode", {"payloads": [{"data": "A" * 2_000_000}]})
         answer.problem(413, "payload-too-large")
         assert answer.headers["access-control-allow-origin"] == UI  # else the UI could not tell why
 
 
 class TestEncode:
     async def test_what_the_ui_sends_is_encrypted_and_read_by_our_clients(self, codec: Codec) -> None:
-        plain = write_payloads(await DataConverter.default.encode(["a secret", LARGE[:1000]]))
+        plain = as_json(await DataConverter.default.encode(["a secret", LARGE[:1000]]))
         answer = await codec.post("encode", plain)
         assert b"a secret" not in answer.body
         assert await codec.converter.decode(read_payloads(answer.ok())) == ["a secret", LARGE[:1000]]

@@ -4,6 +4,7 @@ uvicorn itself takes headers of any size and number, and waits for the rest of a
 """
 
 import asyncio
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -109,7 +110,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """What still comes is dropped for a moment: closed at once, the connection would lose the answer as well."""
         self._rest()
         self._refused = True
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete or not cycle.response_started:  # else it would be in the middle
             self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         if cycle is not None and not cycle.response_complete:
