@@ -47,7 +47,7 @@ class StudioSettings(BaseSettings):
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
-        return _split(value)
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -127,10 +127,6 @@ class TemporalSettings(StudioSettings):
         for key in keys:
             read_key(key.get_secret_value())
         return keys
-
-
-def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def check_tls_pair(cert: Path | None, key: Path | None) -> None:

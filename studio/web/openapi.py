@@ -30,9 +30,8 @@ _MEANINGS = {
     503: "A dependency does not answer; `dependency` names it",
     504: "The upstream did not answer in time",
 }
-_ANY_REQUEST = (400, 421, 422, 503)
+_ANY_REQUEST = (400, 413, 415, 421, 422, 503)
 _ANY_CHANGE = (403,)
-_ANY_BODY = (413, 415)
 _REF = "#/components/schemas/"
 _METHODS = ("get", "put", "post", "patch", "delete")
 
@@ -95,8 +94,7 @@ def _complete(document: JsonObject, links: Mapping[str, str]) -> None:
         responses: JsonObject = operation["responses"]
         responses.pop("422", None)  # the framework's own, unless the endpoint has it: then it is made again
         unsafe = _ANY_CHANGE if method != "get" else ()
-        bodies = _ANY_BODY if "requestBody" in operation else ()
-        for status, response in problems(*_ANY_REQUEST, *unsafe, *bodies).items():
+        for status, response in problems(*_ANY_REQUEST, *unsafe).items():
             responses.setdefault(str(status), response)
         if method == "post":
             _link(document, path, responses, links)
