@@ -8,10 +8,10 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError, TerminatedError
 
-from studio.contracts.ids import IdPrefix, id_at
 from studio.contracts.schedules import FireRequest
 from studio.contracts.starts import PrepareRunRequest
 from workflows import calls
+from workflows.names import scheduled_run_id
 
 _SCHEDULED_AT = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Temporal's own, on all that a schedule starts."""
@@ -24,7 +24,7 @@ class ScheduledRunWorkflow:
     @workflow.run
     async def run(self, request: FireRequest) -> str | None:
         info = workflow.info()
-        run_id = id_at(IdPrefix.RUN, workflow.now(), workflow.random().randbytes(10))
+        run_id = scheduled_run_id(info.workflow_start_time, info.first_execution_run_id)
         prepared = await calls.prepare_run(
             PrepareRunRequest(
                 schedule_id=request.schedule_id,

@@ -1,6 +1,7 @@
 """Agents, workflows and schedules: stored, changed, listed, deleted, all alike. The caller owns the transaction."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
@@ -37,8 +38,10 @@ def definition_etag(row: DefinitionRow) -> str:
     return etag_of(f"{row.id}.{row.version}")
 
 
-async def get_definition(session: AsyncSession, kind: DefinitionKind, ref: str, project_id: str) -> DefinitionRow:
-    return _found(await store.find_definition(session, kind, ref, project_id), kind, ref, project_id)
+async def get_definition(
+    session: AsyncSession, kind: DefinitionKind, ref: str, project_id: str, *, lock: Literal["update"] | None = None
+) -> DefinitionRow:
+    return _found(await store.find_definition(session, kind, ref, project_id, lock=lock), kind, ref, project_id)
 
 
 def _found(row: DefinitionRow | None, kind: DefinitionKind, ref: str, project_id: str) -> DefinitionRow:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Path, Response
 from api.definitions import service as definitions
 from api.definitions.pages import definition_rows, version_page, version_resource
 from api.deps import DEFAULT_PROJECT, PartsDep, Project, ProjectFilter, ReadSessionDep, Ref, Search
+from api.runs.endpoints import IdempotencyKey
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.schedules import (
     BackfillSchedule,
@@ -14,6 +15,7 @@ from studio.contracts.schedules import (
     ScheduleDefinition,
     ScheduleVersion,
     StoredSchedule,
+    TriggeredSchedule,
     TriggerSchedule,
 )
 from studio.db.tables import DefinitionRow
@@ -133,7 +135,7 @@ async def delete_schedule(
     "/{ref}/trigger",
     status_code=202,
     summary="Run it now, also when it is paused",
-    responses=problems(404, 415, 422, 503),
+    responses=problems(404, 409, 415, 422, 503),
     response_model_exclude_unset=True,
 )
 async def trigger_schedule(
@@ -142,9 +144,12 @@ async def trigger_schedule(
     response: Response,
     body: TriggerSchedule = _TRIGGER,
     project_id: Project = DEFAULT_PROJECT,
-) -> StoredSchedule:
-    """The run appears in `recent` once a worker has taken it up."""
-    return await _answer(await parts.schedules.trigger(ref, project_id, body.overlap), parts, response)
+    idempotency_key: IdempotencyKey = None,
+) -> TriggeredSchedule:
+    """The answer names the run. 409 when the run before has not ended and the overlap policy lets no other start."""
+    row, found = await parts.schedules.trigger(ref, project_id, body.overlap, idempotency_key)
+    shown = await _answer(row, parts, response)
+    return TriggeredSchedule(**shown.model_dump(exclude_unset=True), run_id=found.run_id, waits_for=found.waits_for)
 
 
 @router.post(
@@ -193,10 +198,15 @@ async def resume_schedule(
     response_model_exclude_unset=True,
 )
 async def backfill_schedule(
-    ref: Ref, body: BackfillSchedule, parts: PartsDep, response: Response, project_id: Project = DEFAULT_PROJECT
+    ref: Ref,
+    body: BackfillSchedule,
+    parts: PartsDep,
+    response: Response,
+    project_id: Project = DEFAULT_PROJECT,
+    idempotency_key: IdempotencyKey = None,
 ) -> StoredSchedule:
     """A run's `metadata.scheduled_at` says for which."""
-    return await _answer(await parts.schedules.backfill(ref, project_id, body), parts, response)
+    return await _answer(await parts.schedules.backfill(ref, project_id, body, idempotency_key), parts, response)
 
 
 @router.get(

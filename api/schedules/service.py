@@ -1,21 +1,31 @@
 """Schedules: the document in SQL, the schedule on Temporal, both kept in step.
 
-The row is the truth. A write holds the row's lock, tells Temporal, then commits: when Temporal is away nothing changes.
-A process that dies in between leaves Temporal ahead, and so does an `apply` whose later part fails. Whoever next reads
-the schedule, or `api.schedules.reconciling`, finds that the versions differ and tells Temporal again. A schedule of
-which there is no row at all ends itself when it fires (`activities/starts.py`).
+The row is the truth. A write holds the row's lock, writes to Temporal, then commits: when Temporal is away nothing
+changes. A process that dies in between leaves Temporal ahead, and so does an `apply` whose later part fails. Whoever
+next reads the schedule, or `api.schedules.reconciling`, finds that what Temporal starts is not what the row says, and
+writes it again; so it is once a year, and with new rules of a time zone, for calendars (`api/schedules/calendars.py`).
+A schedule of which there is no row at all ends itself when it fires (`activities/starts.py`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import cast
+from typing import TypeVar, cast
+from uuid import uuid4
 
 import structlog
 
 from api.definitions import service as definitions
 from api.definitions.pages import resource
-from api.schedules.temporal import NotOnTemporal, TemporalSchedules
+from api.schedules.temporal import (
+    NotOnTemporal,
+    NotTriggered,
+    TemporalSchedules,
+    Triggered,
+    backfill_limit,
+    fire_request,
+)
 from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.runs import RunError, RunStatus
 from studio.contracts.schedules import (
@@ -26,17 +36,21 @@ from studio.contracts.schedules import (
     ScheduledRun,
     ScheduleState,
     StoredSchedule,
+    moment_in,
 )
-from studio.db.engine import Database
+from studio.db.engine import Database, WriteSession
 from studio.db.tables import DefinitionRow, RunRow
-from studio.errors import DependencyUnavailable, FieldError, invalid
+from studio.errors import Conflict, DependencyUnavailable, FieldError, invalid
 from studio.store.definitions import find_definition
+from studio.store.idempotency import find_started, json_hash, keep_key
 from studio.store.runs import RunFilter, list_runs
 
 RECENT = 10
 MAX_BACKFILL = 500
 """Moments; Temporal keeps at most a thousand starts waiting for a schedule."""
 DESCRIBED_AT_ONCE = 20
+
+ResultT = TypeVar("ResultT")
 
 _log = structlog.get_logger(__name__)
 
@@ -89,38 +103,76 @@ class Schedules:
         async with self._database.read() as session:
             return await definitions.get_definition(session, "schedule", ref, project_id)
 
-    async def trigger(self, ref: str, project_id: str, overlap: Overlap | None) -> DefinitionRow:
-        row = await self.get(ref, project_id)
-        return await self._told(row, lambda: self.temporal.trigger(row.id, overlap))
+    async def trigger(
+        self, ref: str, project_id: str, overlap: Overlap | None, key: str | None
+    ) -> tuple[DefinitionRow, Triggered]:
+        """Raises `Conflict` when the overlap policy lets nothing start. The same key triggers it once."""
+        hashed = json_hash(["trigger", overlap])
+        async with self._locked(ref, project_id) as (session, row):
+            known = None if key is None else await find_started(session, row.id, key, hashed)
+            if known is not None:
+                return row, Triggered(run_id=known or None)
+            try:
+                found = await self._on_temporal(
+                    row, lambda: self.temporal.trigger(row.id, overlap, _request_id(row, key))
+                )
+            except NotTriggered as error:
+                raise _not_triggered(row, error.running) from None
+            if key is not None:
+                await keep_key(session, row.id, key, hashed, found.run_id or "", utc_now())
+        return row, found
 
     async def pause(self, ref: str, project_id: str, note: str) -> DefinitionRow:
-        row = await self.get(ref, project_id)
-        return await self._told(row, lambda: self.temporal.pause(row.id, note))
+        async with self._locked(ref, project_id) as (_, row):
+            await self._on_temporal(row, lambda: self.temporal.pause(row.id, note))
+        return row
 
     async def resume(self, ref: str, project_id: str, note: str) -> DefinitionRow:
-        row = await self.get(ref, project_id)
-        return await self._told(row, lambda: self.temporal.resume(row.id, note))
+        async with self._locked(ref, project_id) as (_, row):
+            await self._on_temporal(row, lambda: self.temporal.resume(row.id, note))
+        return row
 
-    async def backfill(self, ref: str, project_id: str, window: BackfillSchedule) -> DefinitionRow:
-        row = await self.get(ref, project_id)
-        return await self._told(row, lambda: self._backfill(row.id, window))
+    async def backfill(self, ref: str, project_id: str, window: BackfillSchedule, key: str | None) -> DefinitionRow:
+        """The same key fills the window in once."""
+        hashed = json_hash(["backfill", window.model_dump(mode="json")])
+        async with self._locked(ref, project_id) as (session, row):
+            if key is not None and await find_started(session, row.id, key, hashed) is not None:
+                return row
+            await self._on_temporal(row, lambda: self._backfill(row, window, _request_id(row, key)))
+            if key is not None:
+                await keep_key(session, row.id, key, hashed, "", utc_now())
+        return row
 
-    async def _backfill(self, schedule_id: str, window: BackfillSchedule) -> None:
-        if window.end_at > utc_now():
+    async def _backfill(self, row: DefinitionRow, window: BackfillSchedule, request_id: str) -> None:
+        definition = ScheduleDefinition.model_validate(row.document)
+        start_at, end_at = (moment_in(definition.zone, time) for time in (window.start_at, window.end_at))
+        if end_at < start_at:
+            raise _refused("end_at", "`end_at` must not be before `start_at`")
+        if end_at > utc_now():
             raise _refused("end_at", "what is still to come runs by itself: `end_at` must be past")
-        found = await self.temporal.matches(schedule_id, window.start_at, window.end_at)
+        limit = backfill_limit(definition)
+        if limit is not None and start_at < limit:
+            raise _refused("start_at", f"a cron in a time zone can be filled in from {limit:%Y-%m-%d} on")
+        found = await self.temporal.matches(row.id, start_at, end_at)
         if found > MAX_BACKFILL:
             message = f"the window holds more than {MAX_BACKFILL} moments of the schedule; fill it in parts"
             raise _refused("start_at", message)
-        await self.temporal.backfill(schedule_id, window)
+        filled = BackfillSchedule(start_at=start_at, end_at=end_at, overlap=window.overlap)
+        await self.temporal.backfill(row.id, filled, request_id)
 
-    async def _told(self, row: DefinitionRow, tell: Callable[[], Awaitable[None]]) -> DefinitionRow:
+    @asynccontextmanager
+    async def _locked(self, ref: str, project_id: str) -> AsyncGenerator[tuple[WriteSession, DefinitionRow]]:
+        """The schedule, of which nobody else writes or steers meanwhile."""
+        async with self._database.write() as session:
+            yield session, await definitions.get_definition(session, "schedule", ref, project_id, lock="update")
+
+    async def _on_temporal(self, row: DefinitionRow, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Once more when Temporal did not have the schedule."""
         try:
-            await tell()
+            return await call()
         except NotOnTemporal:
-            await self._mend(row.id)
-            await tell()
-        return row
+            await self.temporal.put(row)
+            return await call()
 
     async def shown(self, row: DefinitionRow) -> StoredSchedule:
         """With its newest runs."""
@@ -142,31 +194,29 @@ class Schedules:
     async def state(self, row: DefinitionRow) -> ScheduleState | None:
         """From Temporal, which is brought in line with the row first; None when it does not answer."""
         try:
-            try:
-                found, version = await self.temporal.describe(row.id)
-                if version == row.version:
-                    return found
-            except NotOnTemporal:
-                pass
-            return await self._mend(row.id)
+            return await self._described(row) or await self._reconciled(row.id)
         except DependencyUnavailable:
             return None
 
-    async def _mend(self, schedule_id: str) -> ScheduleState | None:
+    async def _described(self, row: DefinitionRow) -> ScheduleState | None:
+        """None when Temporal does not have it as it is stored."""
+        try:
+            found, starts = await self.temporal.describe(row.id)
+        except NotOnTemporal:
+            return None
+        return found if starts == fire_request(row, ScheduleDefinition.model_validate(row.document)) else None
+
+    async def _reconciled(self, schedule_id: str) -> ScheduleState | None:
         """Under the row's lock, so that no write is under way. None when the schedule was deleted meanwhile."""
         async with self._database.write() as session:
             row = await find_definition(session, "schedule", schedule_id, "", lock="update")
             if row is None:
                 return None
-            try:
-                found, version = await self.temporal.describe(row.id)
-            except NotOnTemporal:
-                version = 0
-            else:
-                if version == row.version:
-                    return found
+            found = await self._described(row)
+            if found is not None:
+                return found
             await self.temporal.put(row)
-            _log.warning("schedules.mended", schedule_id=row.id, version=row.version, was=version)
+            _log.warning("schedules.reconciled", schedule_id=row.id, version=row.version)
             return (await self.temporal.describe(row.id))[0]
 
 
@@ -174,6 +224,17 @@ def paused_change(before: JsonObject, after: JsonObject) -> bool | None:
     """What a write makes of `paused`; None when it leaves it as it is."""
     now: bool = after.get("paused", False)
     return None if before.get("paused", False) == now else now
+
+
+def _request_id(row: DefinitionRow, key: str | None) -> str:
+    return str(uuid4()) if key is None else json_hash([row.id, key])
+
+
+def _not_triggered(row: DefinitionRow, running: str | None) -> Conflict:
+    before = "The run before" if running is None else f"The run {running}"
+    policies = "allow_all, buffer_all, cancel_other or terminate_other"
+    detail = f"{before} of schedule {row.name!r} has not ended, so none was started. Send an `overlap` of {policies}."
+    return Conflict(detail, extra={"run_id": running})
 
 
 def _refused(field: str, message: str) -> Exception:

@@ -39,6 +39,10 @@ Timestamp = Annotated[
 """A moment in UTC; in JSON RFC 3339 with microseconds and `Z`."""
 
 
+WallTime = Annotated[datetime, PlainSerializer(format_timestamp, return_type=str, when_used="json")]
+"""A time as written. One without an offset is in the time zone beside it, which the document's own model applies."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 

@@ -1,6 +1,6 @@
 """Schedules: runs that start by themselves, by the calendar or at an interval."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Ta
 from pydantic_core import PydanticCustomError
 
 from studio.contracts.agents import Ref
-from studio.contracts.base import Contract, Json, Name, Timestamp, Wire
+from studio.contracts.base import Contract, Json, Name, Timestamp, WallTime, Wire, to_utc
 from studio.contracts.cron import Cron
 from studio.contracts.durations import Duration
 from studio.contracts.runs import MAX_METADATA, Metadata, RunError, RunKind, RunStatus, ShortText
@@ -61,15 +61,19 @@ class ScheduleDefinition(Contract):
     """Of each run, which gets `scheduled_at` beside it."""
     cron: Crons | None = None
     timezone: Timezone | None = None
-    """What `cron` is read in; default UTC. A time that the clock jumps over is left out that day."""
+    """What `cron` is read in, and `start_at` and `end_at` without an offset; default UTC. A local time that the clock
+    jumps over is left out that day; one that comes twice runs the first time, and both times where a wildcard or a
+    step names the hour.
+    """
     interval: Duration | None = None
     """From the Unix epoch on, so `15m` means at :00, :15, :30 and :45; whole seconds."""
     offset: Duration | None = None
     """How long after each interval's beginning."""
     jitter: Duration | None = None
     """Each start is put off by a random time up to this."""
-    start_at: Timestamp | None = None
-    end_at: Timestamp | None = None
+    start_at: WallTime | None = None
+    """Without an offset it is in `timezone`, and so is `end_at`."""
+    end_at: WallTime | None = None
     overlap: Overlap = "skip"
     """When the run before has not ended: Temporal's policies."""
     catchup_window: Duration = timedelta(hours=1)
@@ -84,6 +88,10 @@ class ScheduleDefinition(Contract):
         return ("workflow", self.workflow) if self.workflow is not None else ("agent", self.agent or "")
 
     @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone or "UTC")
+
+    @property
     def crons(self) -> list[str]:
         return [self.cron] if isinstance(self.cron, str) else self.cron or []
 
@@ -94,18 +102,36 @@ class ScheduleDefinition(Contract):
         return self
 
     @model_validator(mode="after")
+    def _window_in_utc(self) -> "ScheduleDefinition":
+        if self.start_at is not None:
+            self.start_at = moment_in(self.zone, self.start_at)
+        if self.end_at is not None:
+            self.end_at = moment_in(self.zone, self.end_at)
+        return self
+
+    @model_validator(mode="after")
     def _times_fit(self) -> "ScheduleDefinition":
-        _refuse_if(self.timezone is not None and self.cron is None, "timezone", "`timezone` goes with `cron` only")
+        reads_clock = self.cron is not None or self.start_at is not None or self.end_at is not None
+        _refuse_if(
+            self.timezone is not None and not reads_clock, "timezone", "`timezone` goes with `cron` or a window only"
+        )
         _refuse_if(self.offset is not None and self.interval is None, "offset", "`offset` goes with `interval` only")
         for field, value in (("interval", self.interval), ("offset", self.offset)):
             _refuse_if(value is not None and bool(value % _SECOND), field, f"`{field}` is counted in whole seconds")
         late = self.interval is not None and self.offset is not None and self.offset >= self.interval
         _refuse_if(late, "offset", "`offset` must be shorter than `interval`")
+        wide = self.interval is not None and self.jitter is not None and self.jitter >= self.interval
+        _refuse_if(wide, "jitter", "`jitter` must be shorter than `interval`, or starts pass each other")
         _refuse_if(self.catchup_window < MIN_CATCHUP, "catchup_window", "`catchup_window` must be at least 10s")
         over = self.start_at is not None and self.end_at is not None and self.end_at <= self.start_at
         _refuse_if(over, "end_at", "`end_at` must be after `start_at`")
         _refuse_if(SCHEDULED_AT in self.metadata, "metadata", f"`{SCHEDULED_AT}` is set for each run")
         return self
+
+
+def moment_in(zone: ZoneInfo, time: datetime) -> datetime:
+    """In UTC; a time without an offset is local to the zone, the first of two when the clock repeats it."""
+    return to_utc(time if time.tzinfo is not None else time.replace(tzinfo=zone))
 
 
 def _exactly_one(first: str, one: object, second: str, other: object, why: str) -> None:
@@ -154,7 +180,7 @@ class StoredSchedule(ScheduleDefinition, Wire):
     note: str | None = None
     """Why it is paused, or by whom it was resumed."""
     next_runs: list[Timestamp] | None = None
-    """The next moments, jitter included; none when it is paused or over."""
+    """The next moments, jitter included; of one that is paused those that it would run at. None when it is over."""
     fired: int | None = None
     """How often it started a run, by the clock, triggered or filled in."""
     skipped: int | None = None
@@ -191,15 +217,20 @@ class PauseSchedule(Contract):
 class BackfillSchedule(Contract):
     """Body of `POST /schedules/{ref}/backfill`: run for every moment from `start_at` up to `end_at`, both included."""
 
-    start_at: Timestamp
-    end_at: Timestamp
+    start_at: WallTime
+    """Without an offset it is in the schedule's time zone, and so is `end_at`."""
+    end_at: WallTime
     overlap: Overlap = "buffer_all"
     """One after the other, unless it says otherwise; the schedule's own policy is not asked."""
 
-    @model_validator(mode="after")
-    def _forwards(self) -> "BackfillSchedule":
-        _refuse_if(self.end_at < self.start_at, "end_at", "`end_at` must not be before `start_at`")
-        return self
+
+class TriggeredSchedule(StoredSchedule):
+    """Answer of `POST /schedules/{ref}/trigger`."""
+
+    run_id: str | None = None
+    """The run that was started. Null while it waits for another to end; it is in `recent` then as soon as it starts."""
+    waits_for: str | None = None
+    """The run that has to end first."""
 
 
 class FireRequest(Wire):
@@ -207,4 +238,6 @@ class FireRequest(Wire):
 
     schedule_id: str
     version: int
-    """Of the schedule, when Temporal was told of it; shows whether Temporal has the newest."""
+    """Of the schedule, when it was written to Temporal; shows whether Temporal has the newest."""
+    calendar: str | None = None
+    """A digest of the calendars that were made of its crons; null where Temporal reads them itself."""

@@ -1,0 +1,3 @@
+from tests.api.schedules.conftest import timed
+
+__all__ = ["timed"]

@@ -1,0 +1,115 @@
+"""`POST /schedules/{ref}/trigger`: what it answers is what happens."""
+
+import asyncio
+
+from studio.contracts.base import Json, JsonObject
+from tests.api.conftest import Live
+from tests.support.scripted_upstream import Reply
+
+ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
+ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
+CLOCK: JsonObject = {"name": "clock", "workflow": "test", "cron": "0 0 29 2 *"}
+
+
+async def store(live: Live, step: JsonObject, **fields: Json) -> None:
+    await live.workflow(step)
+    (await live.api.post("/schedules", CLOCK | fields)).ok(201)
+
+
+async def trigger(live: Live, *, key: str | None = None, **body: Json) -> JsonObject:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return (await live.api.request("POST", "/schedules/clock/trigger", body, headers=headers)).ok(202)
+
+
+class TestRunNow:
+    async def test_five_within_a_second_are_five_runs(self, timed: Live) -> None:
+        await store(timed, ASK, overlap="allow_all")
+        timed.upstream.default = Reply(text="a b", hold_after=0)
+        named = [(await trigger(timed))["run_id"] for _ in range(5)]
+        assert len(set(named)) == 5
+        await timed.upstream.wait_for_calls(5, "held")
+        timed.upstream.release()
+        for run_id in named:
+            assert (await timed.api.finished(run_id))["status"] == "succeeded"
+
+    async def test_five_at_once_are_five_runs(self, timed: Live) -> None:
+        await store(timed, ECHO, overlap="allow_all", input="x")
+        named = [answer["run_id"] for answer in await asyncio.gather(*(trigger(timed) for _ in range(5)))]
+        assert len(set(named)) == 5
+        for run_id in named:
+            assert (await timed.api.finished(run_id))["output"] == "x"
+
+    async def test_while_one_goes_on_the_answer_names_it(self, timed: Live) -> None:
+        await store(timed, ASK)
+        timed.upstream.default = Reply(text="a b", hold_after=0)
+        first = (await trigger(timed))["run_id"]
+        refused = (await timed.api.post("/schedules/clock/trigger")).problem(409, "conflict")
+        assert (refused["run_id"], first in refused["detail"]) == (first, True)
+        waiting = await trigger(timed, overlap="buffer_all")
+        assert (waiting.get("run_id"), waiting["waits_for"]) == (None, first)
+        await timed.upstream.wait_for_calls(1, "held")
+        timed.upstream.release()
+        await timed.api.until("/schedules/clock", lambda found: len(found["recent"]) == 2)
+
+    async def test_also_while_it_is_paused(self, timed: Live) -> None:
+        await store(timed, ECHO, paused=True)
+        run_id = (await trigger(timed))["run_id"]
+        assert (await timed.api.finished(run_id))["status"] == "succeeded"
+
+    async def test_a_key_that_is_sent_again_starts_nothing(self, timed: Live) -> None:
+        await store(timed, ECHO, overlap="allow_all")
+        answers = [await trigger(timed, key="k") for _ in range(2)]
+        answers += await asyncio.gather(*(trigger(timed, key="k") for _ in range(3)))
+        assert len({answer["run_id"] for answer in answers}) == 1
+        headers = {"Idempotency-Key": "k"}
+        other = await timed.api.request("POST", "/schedules/clock/trigger", {"overlap": "skip"}, headers=headers)
+        assert "Idempotency-Key 'k'" in other.problem(409, "conflict")["detail"]
+        assert (await timed.api.get("/schedules/clock")).ok()["fired"] == 1
+
+
+class TestBackfill:
+    async def test_a_key_that_is_sent_again_fills_nothing(self, timed: Live) -> None:
+        await store(timed, ECHO, cron="0 9 * * *", overlap="allow_all")
+        window = {"start_at": "2026-03-01T00:00:00Z", "end_at": "2026-03-02T23:00:00Z"}
+        headers = {"Idempotency-Key": "k"}
+        for _ in range(2):
+            (await timed.api.request("POST", "/schedules/clock/backfill", window, headers=headers)).ok(202)
+        await timed.api.until("/schedules/clock", lambda found: found["fired"] == 2 and len(found["recent"]) == 2)
+
+    async def test_the_night_of_a_change_of_the_clock(self, timed: Live) -> None:
+        """On Temporal itself: the moments that are counted are those that run."""
+        await store(timed, ECHO, cron="*/30 2 * * *", timezone="Europe/Berlin")
+        window = {"start_at": "2026-10-24T12:00:00", "end_at": "2026-10-26T12:00:00", "overlap": "allow_all"}
+        (await timed.api.post("/schedules/clock/backfill", window)).ok(202)
+        found = await timed.api.until("/schedules/clock", lambda shown: len(shown["recent"]) == 4)
+        assert sorted(run["scheduled_at"][5:16] for run in found["recent"]) == [
+            "10-25T00:00",
+            "10-25T00:30",
+            "10-26T01:00",
+            "10-26T01:30",
+        ]
+
+    async def test_reaches_back_some_years_where_the_clock_changes(self, timed: Live) -> None:
+        await store(timed, ECHO, cron="0 9 * * *", timezone="Europe/Berlin")
+        window = {"start_at": "2011-01-01T00:00:00Z", "end_at": "2011-01-02T00:00:00Z"}
+        assert (await timed.api.post("/schedules/clock/backfill", window)).places() == [["body", "start_at"]]
+
+
+class TestTimesWithoutAnOffset:
+    async def test_are_in_the_time_zone_beside_them(self, timed: Live) -> None:
+        await store(timed, ECHO, cron="0 20 * * *", timezone="America/Chicago", start_at="2027-01-01T00:00:00")
+        shown = (await timed.api.get("/schedules/clock")).ok()
+        assert shown["start_at"] == "2027-01-01T06:00:00.000000Z"
+        assert shown["next_runs"][0] == "2027-01-02T02:00:00.000000Z"
+
+    async def test_of_an_interval_too(self, timed: Live) -> None:
+        await timed.workflow(ECHO)
+        clock = {"name": "clock", "workflow": "test", "interval": "1h", "timezone": "Asia/Tokyo"}
+        shown = (await timed.api.post("/schedules", clock | {"start_at": "2027-01-01"})).ok(201)
+        assert shown["start_at"] == "2026-12-31T15:00:00.000000Z"
+
+
+class TestPaused:
+    async def test_shows_when_it_would_run(self, timed: Live) -> None:
+        await store(timed, ECHO, cron="0 9 * * *", paused=True)
+        assert (await timed.api.get("/schedules/clock")).ok()["next_runs"][0].endswith("T09:00:00.000000Z")
