@@ -67,10 +67,9 @@ def trigger(name: Name, overlap: Overlap = None, project: Project = "default", a
 
     Example: studio schedules trigger morning-brief
     """
-    from cli.schedules import tell
+    from cli.schedules import trigger_schedule
 
-    body = {} if overlap is None else {"overlap": overlap.value}
-    tell(name, project, "trigger", body, "is triggered", as_json=as_json)
+    trigger_schedule(name, project, {} if overlap is None else {"overlap": overlap.value}, as_json=as_json)
 
 
 @schedules.command("pause")
@@ -79,9 +78,9 @@ def pause(name: Name, note: Note = None, project: Project = "default", as_json: 
 
     Example: studio schedules pause morning-brief --note "the source is down"
     """
-    from cli.schedules import tell
+    from cli.schedules import steer_schedule
 
-    tell(name, project, "pause", {} if note is None else {"note": note}, "is paused", as_json=as_json)
+    steer_schedule(name, project, "pause", {} if note is None else {"note": note}, "is paused", as_json=as_json)
 
 
 @schedules.command("resume")
@@ -90,27 +89,29 @@ def resume(name: Name, note: Note = None, project: Project = "default", as_json:
 
     Example: studio schedules resume morning-brief
     """
-    from cli.schedules import tell
+    from cli.schedules import steer_schedule
 
-    tell(name, project, "resume", {} if note is None else {"note": note}, "goes on", as_json=as_json)
+    steer_schedule(name, project, "resume", {} if note is None else {"note": note}, "goes on", as_json=as_json)
 
 
 @schedules.command("backfill")
 def backfill(
     name: Name,
-    start: Annotated[datetime, typer.Option("--from", metavar="TIME", formats=_FORMATS, help="The first moment, UTC.")],
-    end: Annotated[datetime, typer.Option("--to", metavar="TIME", formats=_FORMATS, help="The last moment, UTC.")],
+    start: Annotated[datetime, typer.Option("--from", metavar="TIME", formats=_FORMATS, help="The first moment.")],
+    end: Annotated[datetime, typer.Option("--to", metavar="TIME", formats=_FORMATS, help="The last moment.")],
     overlap: Overlap = None,
     project: Project = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Run for every moment of a window that is past, one after the other unless --overlap says otherwise.
 
+    Both times are in the schedule's time zone.
+
     Example: studio schedules backfill morning-brief --from 2026-03-01 --to 2026-03-07
     """
-    from cli.schedules import tell
+    from cli.schedules import steer_schedule
 
-    body = {"start_at": f"{start.isoformat()}Z", "end_at": f"{end.isoformat()}Z"}
+    body = {"start_at": start.isoformat(), "end_at": end.isoformat()}
     if overlap is not None:
         body["overlap"] = overlap.value
-    tell(name, project, "backfill", body, "runs for that window", as_json=as_json)
+    steer_schedule(name, project, "backfill", body, "runs for that window", as_json=as_json)

@@ -34,16 +34,27 @@ def show_schedule(ref: str, project_id: str, *, as_json: bool) -> None:
         _print(schedule)
 
 
-def tell(
+def trigger_schedule(ref: str, project_id: str, body: JsonObject, *, as_json: bool) -> None:
+    found = with_api(lambda api: api.trigger_schedule(ref, body, project_id=project_id))
+    if as_json:
+        print_json(found)
+    elif found.run_id is not None:
+        print_text(f"{found.name} started {found.run_id}. `studio events {found.run_id} -f` follows it.")
+    else:
+        after = "another run has" if found.waits_for is None else f"{found.waits_for} has"
+        print_text(f"{found.name} starts a run when {after} ended. `studio schedules show {found.name}` shows it.")
+
+
+def steer_schedule(
     ref: str,
     project_id: str,
-    what: Literal["trigger", "pause", "resume", "backfill"],
+    what: Literal["pause", "resume", "backfill"],
     body: JsonObject,
     says: str,
     *,
     as_json: bool,
 ) -> None:
-    schedule = with_api(lambda api: api.tell_schedule(ref, what, body, project_id=project_id))
+    schedule = with_api(lambda api: api.steer_schedule(ref, what, body, project_id=project_id))
     if as_json:
         print_json(schedule)
     else:

@@ -24,7 +24,7 @@ from studio.contracts.reports import DocumentKind
 from studio.contracts.schedules import ScheduleDefinition
 from studio.errors import FieldError, InvalidInput
 from studio.store.definitions import Lock
-from studio.store.references import reference_errors, target_errors
+from studio.store.references import reference_errors, schedules_refused_by, target_errors
 from studio.web.field_errors import field_errors
 
 _SHAPES: dict[DocumentKind, Any] = {**SHAPES, "prompt": PromptDocument}
@@ -121,6 +121,8 @@ async def check_references(session: AsyncSession, checked: Checked, *, lock: Loc
         if isinstance(definition, WorkflowDefinition):
             also = beside[definition.project_id]
             checked.add(index, await reference_errors(session, definition, also=also, lock=lock))
+            schedules = {name for kind, name in also if kind == "schedule"}
+            checked.warn(index, await schedules_refused_by(session, definition, schedules))
         elif isinstance(definition, ScheduleDefinition):
             also = beside[definition.project_id]
             checked.add(index, await target_errors(session, definition, also=also, lock=lock))

@@ -1,6 +1,7 @@
 """Whether a definition may be stored: what it says of itself, and what it names in the store."""
 
 from studio.contracts.agents import AgentDefinition
+from studio.contracts.base import utc_now
 from studio.contracts.definitions import AnyDefinition
 from studio.contracts.ids import is_id
 from studio.contracts.schedules import ScheduleDefinition
@@ -28,4 +29,10 @@ def definition_errors(definition: AnyDefinition) -> list[FieldError]:
 
 def definition_warnings(definition: AnyDefinition) -> list[FieldError]:
     """What is odd but works, in a definition without errors; `loc` is relative to the document."""
-    return [] if isinstance(definition, AgentDefinition | ScheduleDefinition) else workflow_warnings(definition)
+    if isinstance(definition, AgentDefinition):
+        return []
+    if isinstance(definition, ScheduleDefinition):
+        is_over = definition.end_at is not None and definition.end_at <= utc_now()
+        over = FieldError(loc=["end_at"], msg="it never fires again: `end_at` is past", type="schedule_over")
+        return [over] if is_over else []
+    return workflow_warnings(definition)

@@ -9,7 +9,7 @@ A schedule of which there is no row at all ends itself when it fires (`activitie
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TypeVar, cast
 from uuid import uuid4
@@ -43,12 +43,14 @@ from studio.db.tables import DefinitionRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable, FieldError, invalid
 from studio.store.definitions import find_definition
 from studio.store.idempotency import find_started, json_hash, keep_key
-from studio.store.runs import RunFilter, list_runs
+from studio.store.runs import RunFilter, get_run, list_runs
 
 RECENT = 10
 MAX_BACKFILL = 500
 """Moments; Temporal keeps at most a thousand starts waiting for a schedule."""
 DESCRIBED_AT_ONCE = 20
+ROW_SECONDS = 2.0
+ROW_POLL_SECONDS = 0.03
 
 ResultT = TypeVar("ResultT")
 
@@ -120,7 +122,19 @@ class Schedules:
                 raise _not_triggered(row, error.running) from None
             if key is not None:
                 await keep_key(session, row.id, key, hashed, found.run_id or "", utc_now())
+        if found.run_id is not None:
+            await self._until_known(found.run_id)
         return row, found
+
+    async def _until_known(self, run_id: str) -> None:
+        """A worker writes the run's row. When none does so soon, the run's id is answered before it can be read."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ROW_SECONDS):
+                while True:
+                    async with self._database.read() as session:
+                        if await get_run(session, run_id) is not None:
+                            return
+                    await asyncio.sleep(ROW_POLL_SECONDS)
 
     async def pause(self, ref: str, project_id: str, note: str) -> DefinitionRow:
         async with self._locked(ref, project_id) as (_, row):

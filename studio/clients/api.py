@@ -17,7 +17,7 @@ from studio.contracts.interaction import ApprovalOutcome, DecideApproval, Pendin
 from studio.contracts.reports import ApplyReport, ValidationReport
 from studio.contracts.reruns import ReplayRun, RetryPlan, RetryRun
 from studio.contracts.runs import Run, RunKind, StartRun, StepRun
-from studio.contracts.schedules import StoredSchedule
+from studio.contracts.schedules import StoredSchedule, TriggeredSchedule
 from studio.contracts.waits import Limits
 from studio.errors import DependencyUnavailable
 from studio.sse import EventSplitter, event_data
@@ -131,10 +131,14 @@ class ApiClient:
         answer = await self._call("GET", ("schedules", ref), {"project_id": project_id})
         return StoredSchedule.model_validate_json(answer)
 
-    async def tell_schedule(
+    async def trigger_schedule(self, ref: str, body: JsonObject, *, project_id: str = "default") -> TriggeredSchedule:
+        answer = await self._call("POST", ("schedules", ref, "trigger"), {"project_id": project_id}, body)
+        return TriggeredSchedule.model_validate_json(answer)
+
+    async def steer_schedule(
         self,
         ref: str,
-        what: Literal["trigger", "pause", "resume", "backfill"],
+        what: Literal["pause", "resume", "backfill"],
         body: JsonObject,
         *,
         project_id: str = "default",

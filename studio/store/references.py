@@ -10,7 +10,14 @@ from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import agent_references, workflow_references
 from studio.errors import FieldError
 from studio.json_schema import check_value
-from studio.store.definitions import Lock, find_definition, find_definitions, get_version, list_names
+from studio.store.definitions import (
+    Lock,
+    definitions_mentioning,
+    find_definition,
+    find_definitions,
+    get_version,
+    list_names,
+)
 
 SUGGEST_FROM = 500
 
@@ -57,6 +64,25 @@ async def target_errors(
     else:
         schema = None if row is None else row.document.get("input_schema")
     return check_value(schedule.input, schema or {}, ["input"])
+
+
+async def schedules_refused_by(session: AsyncSession, workflow: AnyWorkflow, but: Collection[str]) -> list[FieldError]:
+    """Which schedules of a workflow that is written have an input that it will not take; `but` are written with it."""
+    if workflow.input_schema is None:
+        return []
+    stored = await find_definition(session, "workflow", workflow.name, workflow.project_id)
+    refs = {workflow.name} if stored is None else {workflow.name, stored.id}
+    found: list[FieldError] = []
+    for row in await definitions_mentioning(session, refs):
+        if row.kind != "schedule" or row.project_id != workflow.project_id or row.name in but:
+            continue
+        schedule = ScheduleDefinition.model_validate(row.document)
+        if schedule.workflow in refs and schedule.run_version is None:
+            for error in check_value(schedule.input, workflow.input_schema, ["input"]):
+                place = ".".join(map(str, error.loc))
+                message = f"the schedule {row.name!r} will fail each time that it fires: its {place}: {error.msg}"
+                found.append(FieldError(loc=["input_schema"], msg=message, type="schedule_input"))
+    return found
 
 
 async def _missing(

@@ -242,6 +242,21 @@ class TestApply:
         report = (await api.yaml("/workflows/validate", wrong)).ok()
         assert [error["line"] for error in report["errors"]] == [line]
 
+    async def test_warns_of_schedules_that_a_workflow_will_fail(self, live: Live) -> None:
+        (await live.api.yaml("/apply", BOTH)).ok()
+        stricter = BOTH.split("---\n")[1].replace("type: integer", "type: string")
+        for path, results in (("/apply", "results"), ("/workflows/validate", None)):
+            report = (await live.api.yaml(path, stricter)).ok()
+            (warning,) = report["warnings"] if results is None else report[results][0]["warnings"]
+            assert (warning["path"], warning["line"]) == ("/input_schema", 4)
+            assert "the schedule 'daily' will fail each time that it fires: its input.a:" in warning["message"]
+
+    async def test_warns_of_one_that_is_over(self, live: Live) -> None:
+        (await live.api.yaml("/apply", BOTH)).ok()
+        over = BOTH.split("---\n", maxsplit=1)[0] + "end_at: 2026-01-01T00:00:00Z\n"
+        report = (await live.api.yaml("/apply", over)).ok()
+        assert report["results"][0]["warnings"][0]["path"] == "/end_at"
+
     async def test_temporal_away_stores_nothing(self, api: RunningApi) -> None:
         (await api.yaml("/apply", BOTH)).problem(503, "dependency-unavailable")
         assert (await api.get("/workflows")).ok()["items"] == []
