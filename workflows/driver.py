@@ -350,9 +350,10 @@ class Driver:
 
     async def _child_result(self, command: RunChild) -> ChildResult:
         depth = self._request.parent.depth if self._request.parent is not None else 0
-        child = child_of(self._definition, command, depth)
-        if isinstance(child, RunError):
-            raise ApplicationError(child.message, type=child.type)
+        found = child_of(self._definition, command, depth)
+        if isinstance(found, RunError):
+            raise ApplicationError(found.message, type=found.type)
+        child, given = found
         place = ParentStep(
             path=self._outbox.full_path(command.path),
             depth=depth + 1,
@@ -362,7 +363,7 @@ class Driver:
         resume = resumption_of(compile_plan(child.workflow), command) if command.steps else None
         if isinstance(resume, RunError):
             raise ApplicationError(resume.message, type=resume.type)
-        own = {"parent": place, "input": command.input, "resume": resume, "outer": self.outer_limits()}
+        own = {"parent": place, "input": given, "resume": resume, "outer": self.outer_limits()}
         request = self._request.model_copy(update=own)
         limits = (self._state.limits, self._state.outer)
         handle = await calls.start_child(request, definition_of(child, self._definition), child)

@@ -23,6 +23,7 @@ from studio.contracts.prompts import PromptDocument
 from studio.contracts.reports import DocumentKind
 from studio.contracts.schedules import ScheduleDefinition
 from studio.errors import FieldError, InvalidInput
+from studio.schemas.meter import MAX_STEPS, Meter
 from studio.store.definitions import Lock
 from studio.store.references import reference_errors, schedules_refused_by, target_errors
 from studio.web.field_errors import field_errors
@@ -72,6 +73,7 @@ def _in_order(found: list[tuple[int, FieldError]]) -> list[tuple[int, FieldError
 def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | None = None) -> Checked:
     """Everything that can be known without the store."""
     checked = Checked(sources)
+    meter = Meter(2 * MAX_STEPS)
     first: dict[tuple[str, str, str], int] = {}
     for index, source in enumerate(sources):
         value = source.value
@@ -89,7 +91,7 @@ def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | No
         first[identity] = index
         checked.definitions[index] = read
         if not isinstance(read, PromptDocument):
-            errors = definition_errors(read)
+            errors = definition_errors(read, meter)
             checked.add(index, errors)
             checked.warn(index, [] if errors else definition_warnings(read))
     return checked

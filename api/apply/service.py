@@ -1,5 +1,6 @@
 """Apply, validate and export: many documents at once, all or nothing."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
@@ -41,7 +42,7 @@ async def apply_documents(
     A crash between the last two leaves prompts that are newer than the definitions, and applying again mends it. What
     Temporal heard of schedules before something failed is taken back as `api.schedules.service` says.
     """
-    checked = check_documents(sources)
+    checked = await asyncio.to_thread(check_documents, sources)
     await check_prompts(prompts, checked)
     if dry_run or checked.errors:
         async with database.read() as session:
@@ -133,7 +134,7 @@ async def validate_documents(
     """Everything that `apply` would refuse, and the graph of the first workflow; nothing is stored."""
     if isinstance(sources, InvalidInput):
         return ValidationReport(valid=False, errors=[_finding(0, error) for error in sources.errors], graph=Graph())
-    checked = check_documents(sources, default_kind="workflow")
+    checked = await asyncio.to_thread(check_documents, sources, default_kind="workflow")
     if not sources:
         checked.errors.append((0, FieldError(loc=[], msg="there is no document here", type="empty")))
     await check_prompts(prompts, checked)

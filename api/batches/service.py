@@ -33,7 +33,7 @@ from studio.contracts.starts import StartBatchRequest
 from studio.db.engine import Database
 from studio.db.tables import BatchRow, DefinitionRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable, FieldError, NotFound, invalid
-from studio.json_schema import MAX_ERRORS, check_value
+from studio.json_schema import fit_each
 from studio.store.batches import (
     Tally,
     cancel_queued_runs,
@@ -76,7 +76,7 @@ class BatchService:
             resolved = await _resolve(session, kind, batch)
         if not known:
             rows = _rows(kind, definition, body, batch, resolved)
-            errors = await asyncio.to_thread(_input_errors, rows, resolved)
+            errors = await asyncio.to_thread(_fit_inputs, rows, resolved)
             if errors:
                 raise invalid(errors)
             if not await self._insert(batch, rows, body, key):
@@ -216,14 +216,17 @@ def _rows(
     return rows
 
 
-def _input_errors(rows: Sequence[RunRow], resolved: ResolvedDefinition) -> list[FieldError]:
-    """At most `MAX_ERRORS`."""
-    errors: list[FieldError] = []
-    for index, row in enumerate(rows):
-        errors += check_value(row.input, resolved.workflow.input_schema or {}, ["body", "items", index, "input"])
-        if len(errors) >= MAX_ERRORS:
-            break
-    return errors[:MAX_ERRORS]
+def _fit_inputs(rows: Sequence[RunRow], resolved: ResolvedDefinition) -> list[FieldError]:
+    """Fills in the defaults of `input_schema`."""
+    inputs, errors = fit_each([row.input for row in rows], resolved.workflow.input_schema)
+    for row, filled in zip(rows, inputs, strict=True):
+        row.input = filled
+    return [error.model_copy(update={"loc": _item_place(error.loc)}) for error in errors]
+
+
+def _item_place(place: Sequence[str | int]) -> list[str | int]:
+    """Where in the body an input's error is: its index comes first, but for what is about all of them."""
+    return ["body", "items", *place[:1], "input", *place[1:]] if place else ["body", "items"]
 
 
 def _shown(row: BatchRow, counted: Tally) -> Batch:

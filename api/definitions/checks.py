@@ -9,11 +9,15 @@ from studio.engine.checks import check_agent, check_workflow
 from studio.engine.warnings import workflow_warnings
 from studio.errors import FieldError
 from studio.json_schema import check_schema
+from studio.schemas.meter import Meter
 from studio.store.definitions import PREFIXES
 
 
-def definition_errors(definition: AnyDefinition) -> list[FieldError]:
-    """What can be known without the store; `loc` is relative to the document."""
+def definition_errors(definition: AnyDefinition, meter: Meter | None = None) -> list[FieldError]:
+    """What can be known without the store; `loc` is relative to the document. Several may share a meter of what
+    checking their schemas may cost.
+    """
+    meter = meter or Meter()
     found: list[FieldError] = []
     if is_id(definition.name, PREFIXES[definition.kind]):
         message = "a name must not have the form of an id, or a path could mean either"
@@ -23,8 +27,8 @@ def definition_errors(definition: AnyDefinition) -> list[FieldError]:
     if isinstance(definition, ScheduleDefinition):
         return found
     if definition.input_schema is not None:
-        found += check_schema(definition.input_schema, ["input_schema"])
-    return found + check_workflow(definition)
+        found += check_schema(definition.input_schema, ["input_schema"], meter=meter)
+    return found + check_workflow(definition, meter)
 
 
 def definition_warnings(definition: AnyDefinition) -> list[FieldError]:

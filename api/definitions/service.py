@@ -1,5 +1,6 @@
 """Agents, workflows and schedules: stored, changed, listed, deleted, all alike. The caller owns the transaction."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
@@ -132,7 +133,7 @@ async def _store(session: WriteSession, row: DefinitionRow, definition: AnyDefin
 
 async def check_definition(session: WriteSession, definition: AnyDefinition) -> None:
     """Refuse what would fail later. What is named stays locked, so that nobody deletes it meanwhile."""
-    errors = definition_errors(definition)
+    errors = await asyncio.to_thread(definition_errors, definition)
     if isinstance(definition, WorkflowDefinition):
         errors += await reference_errors(session, definition, lock="share")
     elif isinstance(definition, ScheduleDefinition):

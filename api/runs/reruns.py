@@ -15,7 +15,7 @@ from api.runs.executions import Execution, Executions, StartRefused
 from api.runs.launching import Launcher, claim_of, has_to_start
 from api.runs.mending import Mender
 from api.runs.service import RunService
-from api.runs.starting import Trigger, check_input, first_request
+from api.runs.starting import Trigger, first_request, fitted_input
 from studio.contracts.base import Json, utc_now
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.events import run_retried
@@ -117,7 +117,7 @@ class Reruns:
             row = known or _replay_row(run.row, body, trigger)
             resumption = await self._replayed(run, body)
             if known is None:
-                check_input(row.input, run.definition)
+                row.input = await fitted_input(row.input, run.definition)
                 if not await self._launcher.insert(row, claim):  # the same key came at the same time
                     return await self.replay(run_id, body, trigger, wait_seconds=wait_seconds)
             request = first_request(

@@ -1,5 +1,6 @@
 """Starting a run of a stored definition."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import cast
@@ -8,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.service import get_definition
 from api.runs.launching import Launcher, claim_of, has_to_start
+from studio.contracts.base import Json
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.ids import new_trace_id
 from studio.contracts.runs import Resumption, RunKind, RunPriority, RunRequest, StartRun
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import invalid
-from studio.json_schema import check_value
+from studio.json_schema import fit
 from studio.store.new_runs import new_run, request_of
 from studio.store.resolving import VersionGone, resolve, unknown_version
 
@@ -53,7 +55,7 @@ class RunStarter:
         if resolved is None:
             return row.id
         if not known:
-            check_input(row.input, resolved)
+            row.input = await fitted_input(row.input, resolved)
             if not await self._launcher.insert(row, claim):
                 return await self.start(kind, ref, project_id, body, trigger)  # the same key came at the same time
         request = first_request(row, trigger, priority=body.priority)
@@ -61,11 +63,12 @@ class RunStarter:
         return row.id
 
 
-def check_input(given: object, resolved: ResolvedDefinition) -> None:
-    """Raises `InvalidInput` with each place that does not fit."""
-    errors = check_value(given, resolved.workflow.input_schema or {}, ["body", "input"])
+async def fitted_input(given: Json, resolved: ResolvedDefinition) -> Json:
+    """With the defaults of `input_schema`. Raises `InvalidInput` with each place that does not fit."""
+    filled, errors = await asyncio.to_thread(fit, given, resolved.workflow.input_schema, ["body", "input"])
     if errors:
         raise invalid(errors)
+    return filled
 
 
 def first_request(

@@ -18,7 +18,7 @@ from studio.engine.memory_driver import MemoryDriver, RunStalled
 from studio.engine.memory_people import RequestRefused
 from studio.engine.state import RunFacts
 from studio.errors import FieldError
-from studio.json_schema import check_value
+from studio.json_schema import fit
 
 RUN_ID = "run_test"
 """What `run.id` is."""
@@ -104,7 +104,7 @@ def _workflow(suite: Suite, case: Case) -> AnyWorkflow | FieldError:
 
 def run_case(ready: ReadyCase, library: Library) -> CaseResult:
     case, workflow = ready.case, ready.definition.workflow
-    unfit = check_value(case.input, workflow.input_schema) if workflow.input_schema is not None else []
+    given, unfit = fit(case.input, workflow.input_schema)
     if unfit:
         return _result(
             ready,
@@ -114,7 +114,7 @@ def run_case(ready: ReadyCase, library: Library) -> CaseResult:
     driver = MemoryDriver(
         ready.definition,
         facts,
-        case.input,
+        given,
         replies=ready.script,
         prompts=library.prompts(ready.own, workflow.project_id),
         start=case.clock,

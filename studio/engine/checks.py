@@ -6,18 +6,20 @@ from studio.engine.agent_checks import check_agent
 from studio.engine.plan import agent_places, kind_of, walk
 from studio.engine.scope_checks import ScopeCheck
 from studio.errors import FieldError
+from studio.schemas.meter import Meter
 
 __all__ = ["agent_references", "check_agent", "check_workflow", "workflow_references"]
 
 
-def check_workflow(workflow: AnyWorkflow) -> list[FieldError]:
+def check_workflow(workflow: AnyWorkflow, meter: Meter | None = None) -> list[FieldError]:
     """What would fail later: ids used twice, expressions that cannot be read or whose types do not go together,
     references to steps that do not exist or cannot have finished, graphs and joins that never come to an end.
 
     The first 100 findings. `loc` is relative to the document's root. Whether agents exist is the store's to say: see
-    `agent_references`. What is odd but works is `warnings.workflow_warnings`'s.
+    `agent_references`. What is odd but works is `warnings.workflow_warnings`'s. The meter
+    is for the checks of its schemas.
     """
-    return ScopeCheck(workflow).run()
+    return ScopeCheck(workflow, meter or Meter()).run()
 
 
 def agent_references(workflow: AnyWorkflow) -> list[tuple[list[str | int], str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from studio.contracts.base import JsonObject
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import ResolvedDefinition, ResolvedWorkflow
 from studio.contracts.events import NewEvent
 from studio.contracts.runs import ChildResult, Resumption, RunError, StepRun
@@ -12,26 +12,26 @@ from studio.engine.plan import Plan
 from studio.engine.reruns import plan_rerun
 from studio.engine.state import EndRun, RunChild, RunState, StepCancelled, StepFailed, StepSucceeded
 from studio.engine.step_names import UnknownStep
-from studio.json_schema import check_value
+from studio.json_schema import fit
 
 MAX_DEPTH = 25
 """Children inside children; a workflow that runs itself must end before."""
 _TOLD_OF_A_CHILD = frozenset({"run.paused", "run.resumed"})
 
 
-def child_of(definition: ResolvedDefinition, command: RunChild, depth: int) -> ResolvedWorkflow | RunError:
-    """What is to be run, or why it cannot be. `depth` is 0 for a run's own child workflows."""
+def child_of(definition: ResolvedDefinition, command: RunChild, depth: int) -> tuple[ResolvedWorkflow, Json] | RunError:
+    """What is to be run, with which input, or why it cannot be. `depth` is 0 for a run's own child workflows."""
     child = definition.workflows[command.workflow]
     if depth >= MAX_DEPTH:
         message = f"The workflow {child.name!r} would be the {depth + 1}th inside another; {MAX_DEPTH} are allowed."
         return RunError(type="limit_exceeded", message=message)
-    wrong = check_value(command.input, child.workflow.input_schema or {})
+    given, wrong = fit(command.input, child.workflow.input_schema)
     if wrong:
         place = "".join(f"/{part}" for part in wrong[0].loc)
         at = f" at {place}" if place else ""
         message = f"The input does not fit the input_schema of the workflow {child.name!r}{at}: {wrong[0].msg}"
         return RunError(type="schema_mismatch", message=message)
-    return child
+    return child, given
 
 
 def definition_of(child: ResolvedWorkflow, definition: ResolvedDefinition) -> ResolvedDefinition:

@@ -264,22 +264,23 @@ class MemoryWorkflow:
         if isinstance(found, RunError):
             self._refuse(path, found)
             return
+        workflow, given = found
         plan = self._world.plans.get(command.workflow)
         if plan is None:
-            plan = self._world.plans[command.workflow] = compile_plan(found.workflow, self._definition.agents)
+            plan = self._world.plans[command.workflow] = compile_plan(workflow.workflow, self._definition.agents)
         resume = resumption_of(plan, command)
         if isinstance(resume, RunError):
             self._refuse(path, resume)
             return
         new = RunState(
             run=self.state.run,
-            input=command.input,
+            input=given,
             attempts_before=command.attempts_before,
             outer=outer_limits(self.state, self._path),
         )
         child = MemoryWorkflow(
             self._world,
-            definition_of(found, self._definition),
+            definition_of(workflow, self._definition),
             plan,
             resumed(new, resume, self.state.retry),
             partial(self._child_ended, path),

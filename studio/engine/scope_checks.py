@@ -45,6 +45,7 @@ from studio.engine.plan import (
 from studio.errors import FieldError
 from studio.expressions import OPEN, Expression, ExpressionError, split_template
 from studio.json_schema import check_schema
+from studio.schemas.meter import Meter
 
 IN_SCOPE = ("input", "steps", "run", "prev")
 MAX_STEPS = 2_000
@@ -58,7 +59,7 @@ _LIST = "write a list: [a, b]"
 class ScopeCheck:
     """Walks a workflow in the order in which its steps run, and knows what can be named where."""
 
-    def __init__(self, workflow: AnyWorkflow) -> None:
+    def __init__(self, workflow: AnyWorkflow, meter: Meter) -> None:
         self._workflow = workflow
         self._ids = {step.id for _, step in walk(workflow)}
         self._listed = _listing(self._ids)
@@ -71,8 +72,9 @@ class ScopeCheck:
         self._nodes: set[str] = set()
         """Steps that are nodes of a graph."""
         self._within: dict[str, set[str]] = {step.id: _ids_inside(step) for _, step in walk(workflow)}
+        self._meter = meter
         schema = workflow.input_schema
-        self._types = ExpressionTypes(None if schema is None or check_schema(schema) else schema)
+        self._types = ExpressionTypes(None if schema is None or check_schema(schema, meter=meter) else schema)
         self._holding = {step for step, inner in self._within.items() if inner}
         self._findings = Findings()
 
@@ -147,7 +149,7 @@ class ScopeCheck:
                     (*loc, field), f"`{field}` is for the nodes of a graph", "not_a_node", "leave it out"
                 )
         if step.output_schema is not None:
-            for error in check_schema(step.output_schema, [*loc, "output_schema"]):
+            for error in check_schema(step.output_schema, [*loc, "output_schema"], meter=self._meter):
                 self._findings.append(error)
 
     def _inside(self, block: Block, groups: Sequence[Group], loc: Loc) -> set[str]:

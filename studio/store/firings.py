@@ -1,5 +1,6 @@
 """A schedule that fired: the row of its run, and what the run's workflow is to carry."""
 
+import asyncio
 from typing import cast
 
 from studio.contracts.base import format_timestamp, utc_now
@@ -11,7 +12,7 @@ from studio.contracts.starts import PreparedRun, PrepareRunRequest
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, RunRow
 from studio.errors import InvalidInput, invalid
-from studio.json_schema import check_value
+from studio.json_schema import fit
 from studio.store.definitions import find_definition
 from studio.store.new_runs import new_run, request_of
 from studio.store.resolving import VersionGone, resolve
@@ -44,7 +45,7 @@ async def fired_run(session: WriteSession, request: PrepareRunRequest) -> Prepar
     row = new_run(kind, target, body, new_trace_id())
     try:
         resolved = await _resolved(session, row)
-        _check_input(row, resolved)
+        await _fit_input(row, resolved)
     except CannotRun as problem:
         return await _written(session, row, request, None, str(problem))
     return await _written(session, row, request, resolved, None)
@@ -78,8 +79,8 @@ async def _resolved(session: WriteSession, row: RunRow) -> ResolvedDefinition:
         raise CannotRun(error.detail) from None
 
 
-def _check_input(row: RunRow, resolved: ResolvedDefinition) -> None:
-    errors = check_value(row.input, resolved.workflow.input_schema or {}, ["input"])
+async def _fit_input(row: RunRow, resolved: ResolvedDefinition) -> None:
+    row.input, errors = await asyncio.to_thread(fit, row.input, resolved.workflow.input_schema, ["input"])
     if errors:
         raise CannotRun(f"The schedule's input no longer fits: {invalid(errors).detail}")
 

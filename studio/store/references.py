@@ -1,5 +1,6 @@
 """What a definition names in the store, and what of it is not there."""
 
+import asyncio
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -9,7 +10,7 @@ from studio.contracts.definitions import AnyDefinition, AnyWorkflow, DefinitionK
 from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import agent_references, workflow_references
 from studio.errors import FieldError
-from studio.json_schema import check_value
+from studio.json_schema import fit
 from studio.store.definitions import (
     Lock,
     definitions_mentioning,
@@ -63,7 +64,8 @@ async def target_errors(
         schema = getattr(beside[kind, ref], "input_schema", None)
     else:
         schema = None if row is None else row.document.get("input_schema")
-    return check_value(schedule.input, schema or {}, ["input"])
+    _, errors = await asyncio.to_thread(fit, schedule.input, schema, ["input"])
+    return errors
 
 
 async def schedules_refused_by(session: AsyncSession, workflow: AnyWorkflow, but: Collection[str]) -> list[FieldError]:
@@ -78,7 +80,8 @@ async def schedules_refused_by(session: AsyncSession, workflow: AnyWorkflow, but
             continue
         schedule = ScheduleDefinition.model_validate(row.document)
         if schedule.workflow in refs and schedule.run_version is None:
-            for error in check_value(schedule.input, workflow.input_schema, ["input"]):
+            _, errors = await asyncio.to_thread(fit, schedule.input, workflow.input_schema, ["input"])
+            for error in errors:
                 place = ".".join(map(str, error.loc))
                 message = f"the schedule {row.name!r} will fail each time that it fires: its {place}: {error.msg}"
                 found.append(FieldError(loc=["input_schema"], msg=message, type="schedule_input"))

@@ -163,7 +163,7 @@ class TestFailing:
         await trigger(timed)
         (failed,) = await recent(timed, "failed")
         assert failed["error"]["type"] == "invalid_request"
-        assert "no longer fits: input: 'text' is not of type 'object'" in failed["error"]["message"]
+        assert 'no longer fits: input: "text" is not of type "object"' in failed["error"]["message"]
         (run,) = (await timed.api.get("/runs", status="failed")).ok()["items"]
         assert (run["id"], run["error"]) == (failed["run_id"], failed["error"])
         assert (await timed.api.finished(run["id"]))["status"] == "failed"

@@ -168,7 +168,7 @@ class TestMoments:
         (failure,) = failures(studio, ASK + schema, input={"n": "x"}, replies={"ask": "x"})
         assert (failure["what"], failure["message"]) == (
             "input/n",
-            "The API would refuse it: 'x' is not of type 'integer'",
+            'The API would refuse it: "x" is not of type "integer"',
         )
 
 

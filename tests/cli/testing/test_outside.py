@@ -188,7 +188,7 @@ class TestParkedSteps:
     def test_an_output_that_the_api_would_refuse(self, studio: Offline) -> None:
         workflow = self.PARKS.replace("retry:", "output_schema: {type: object}, retry:")
         (failure,) = failures(studio, workflow, replies={"a": self.NO}, resolves={"a": {"action": "done", "output": 1}})
-        assert "The output of a: 1 is not of type 'object'" in failure["message"]
+        assert 'The output of a: 1 is not of type "object"' in failure["message"]
 
     def test_what_resolved_nothing(self, studio: Offline) -> None:
         (failure,) = failures(studio, self.PARKS, replies={"a": "x"}, resolves={"a": {"action": "skip"}})

@@ -1,0 +1,46 @@
+"""What checking a value against a schema may cost, counted so that a replay counts the same."""
+
+from studio.contracts.base import Json
+
+MAX_STEPS = 400_000
+"""About a microsecond each. A workflow task that takes two seconds is given up by Temporal's SDK."""
+
+
+_SIMPLE = frozenset({int, float, bool, type(None)})
+
+
+class TooMuchWork(Exception):
+    """A check wants more steps than it may have, or nests too deeply."""
+
+
+class Meter:
+    """Counts steps: no clock, since checks also run in workflows that are replayed."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Raises `TooMuchWork`."""
+        self.left -= steps
+        if self.left < 0:
+            raise TooMuchWork
+
+
+def size_of(value: Json, limit: int) -> int:
+    """How many values it holds, itself counted, and long texts as several; counting stops soon after `limit`."""
+    size = 1
+    level: list[Json] = [value]
+    while level and size <= limit:
+        below: list[Json] = []
+        for held in level:
+            if isinstance(held, str):
+                size += len(held) >> 6
+                continue
+            values = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
+            size += len(values)
+            if size > limit:
+                break
+            if not _SIMPLE.issuperset(map(type, values)):
+                below += [inner for inner in values if isinstance(inner, str | list | dict)]
+        level = below
+    return size

@@ -1,0 +1,167 @@
+"""Whether something is a JSON Schema that values can be checked against: found when it is stored."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, cast
+
+from studio.contracts.base import Json, JsonObject
+from studio.schemas.defaults import Defaults
+from studio.schemas.evaluation import Evaluator
+from studio.schemas.leaves import SCHEMAS, TYPES, Pattern
+from studio.schemas.meter import Meter, TooMuchWork, size_of
+from studio.schemas.outcomes import MAX_ERRORS, Problem
+from studio.schemas.references import METASCHEMA, REFERENCES, LeadsNowhere, Place, References, children
+from studio.schemas.wording import shortened, shown
+
+MAX_VALUES = 20_000
+MAX_DEPTH = 100
+_ONLY_WITHIN = "nothing is fetched, only what the schema itself holds is found"
+_FORMS = re.compile("schemas listed in the 'anyOf' keyword")
+_IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
+
+
+class _Part(NamedTuple):
+    place: Place
+    schema: JsonObject
+
+
+def schema_problems(schema: Json, meter: Meter) -> list[Problem]:
+    """Its size, its form, its regular expressions, its references, and whether its defaults satisfy it."""
+    if size_of(schema, MAX_VALUES) > MAX_VALUES:
+        return [_problem((), f"the schema holds more than {MAX_VALUES} values")]
+    deep = _too_deep(schema)
+    if deep:
+        return [_problem((), f"the schema is nested more than {MAX_DEPTH} deep")]
+    if schema is True or schema is False:
+        return []
+    wrong = [_form_problem(error) for error, _ in zip(SCHEMAS.iter_errors(schema), range(MAX_ERRORS), strict=False)]
+    if wrong:
+        return wrong
+    try:
+        return _Check(cast("JsonObject", schema), meter).problems()
+    except TooMuchWork:
+        return [_problem((), "the schema takes too long to check: its regular expressions or defaults are too much")]
+
+
+def _problem(place: Place, message: str) -> Problem:
+    return Problem(place, "json_schema", shortened(message))
+
+
+def _too_deep(schema: Json) -> bool:
+    level: list[Any] = [schema]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [held for held in level if isinstance(held, dict | list)]
+        if not containers:
+            return False
+        level = [inner for held in containers for inner in (held.values() if isinstance(held, dict) else held)]
+    return True
+
+
+def _form_problem(error: Any) -> Problem:
+    place = tuple(cast("Iterable[str | int]", error.instance_path))
+    instance = cast("Json", error.instance)
+    if place and place[-1] == "type" and isinstance(instance, str):
+        return _problem(place, f"{shown(instance)} is not a type: {', '.join(TYPES)}")
+    if len(place) == 0 or isinstance(instance, dict | bool):
+        return _problem(place, str(error.message))
+    return _problem(
+        place, str(error.message).replace("schemas listed in the 'anyOf' keyword", "forms that are allowed here")
+    )
+
+
+class _Check:
+    def __init__(self, root: JsonObject, meter: Meter) -> None:
+        self._root = root
+        self._meter = meter
+        self._references = References(root)
+
+    def problems(self) -> list[Problem]:
+        parts = [*self._parts()]
+        found: list[Problem] = []
+        for part in parts:
+            found += self._of(part)
+            if len(found) >= MAX_ERRORS:
+                return found[:MAX_ERRORS]
+        found = found or self._endless(parts)
+        return found or [*self._defaults(parts)][:MAX_ERRORS]
+
+    def _parts(self) -> Iterator[_Part]:
+        pending = [_Part((), self._root)]
+        met: set[int] = set()
+        while pending:
+            part = pending.pop()
+            if id(part.schema) in met:
+                continue
+            met.add(id(part.schema))
+            yield part
+            inner = [(place, held) for place, held in children(part.schema) if isinstance(held, dict)]
+            pending += [_Part((*part.place, *place), cast("JsonObject", held)) for place, held in reversed(inner)]
+
+    def _of(self, part: _Part) -> Iterator[Problem]:
+        sources = [(("patternProperties", source), source) for source in part.schema.get("patternProperties", {})]
+        if "pattern" in part.schema:
+            sources.append((("pattern",), part.schema["pattern"]))
+        for place, source in sources:
+            try:
+                Pattern(source, self._meter)
+            except ValueError as error:
+                yield _problem((*part.place, *place), str(error))
+        for keyword in REFERENCES:
+            if keyword in part.schema:
+                yield from self._reference(part, keyword)
+
+    def _reference(self, part: _Part, keyword: str) -> Iterator[Problem]:
+        reference, place = part.schema[keyword], (*part.place, keyword)
+        try:
+            target = self._references.target(part.schema, keyword)
+        except LeadsNowhere:
+            yield _problem(
+                place,
+                f"{keyword} {shown(reference)} leads nowhere: nothing is fetched, only what the schema holds is found",
+            )
+            return
+        if keyword == "$dynamicRef" and self._references.is_ambiguous(reference):
+            yield _problem(place, f"{keyword} {shown(reference)} could mean more than one schema: use $ref")
+        if target is not METASCHEMA and not isinstance(target, bool) and SCHEMAS.is_valid(target) is False:
+            yield _problem(place, f"{keyword} {shown(reference)} leads to what is not a JSON Schema")
+
+    def _endless(self, parts: list[_Part]) -> list[Problem]:
+        """A schema that asks of a value that the value satisfies that schema."""
+        state: dict[int, bool] = {}
+        for part in parts:
+            stack: list[tuple[JsonObject, Iterator[JsonObject]]] = []
+            if id(part.schema) not in state:
+                state[id(part.schema)] = False
+                stack.append((part.schema, self._in_place(part.schema)))
+            while stack:
+                schema, inner = stack[-1]
+                following = next(inner, None)
+                if following is None:
+                    state[id(schema)] = True
+                    stack.pop()
+                elif id(following) not in state:
+                    state[id(following)] = False
+                    stack.append((following, self._in_place(following)))
+                elif not state[id(following)]:
+                    return [_problem(part.place, "the schema refers to itself without end")]
+        return []
+
+    def _in_place(self, schema: JsonObject) -> Iterator[JsonObject]:
+        held: list[Json] = [inner for place, inner in children(schema) if place[0] in _IN_PLACE]
+        held += [self._references.target(schema, keyword) for keyword in REFERENCES if keyword in schema]
+        for inner in held:
+            if isinstance(inner, dict) and inner is not METASCHEMA:
+                yield cast("JsonObject", inner)
+
+    def _defaults(self, parts: list[_Part]) -> Iterator[Problem]:
+        holding = [part for part in parts if "default" in part.schema]
+        if not holding:
+            return
+        filling = Defaults(self._root, self._meter)
+        evaluator = Evaluator(self._root, self._meter)
+        for place, schema in holding:
+            value = filling.filled(schema["default"], schema)
+            for problem in evaluator.problems(value, schema):
+                inside = "".join(f"/{part}" for part in problem.place)
+                at = f" at {inside}" if inside else ""
+                yield _problem((*place, "default"), f"the default does not satisfy its schema{at}: {problem.message}")
