@@ -1,9 +1,9 @@
 """The keywords that hold schemas, see JSON Schema 2020-12 (core), sections 10 and 11."""
 
 from collections.abc import Callable, Generator, Sequence
-from typing import cast
 
 from studio.contracts.base import Json, JsonObject
+from studio.schemas.kinds import is_array, is_object
 from studio.schemas.outcomes import GOOD, Evaluation, Outcome, Part, Request
 from studio.schemas.references import REFERENCES
 from studio.schemas.wording import plural, shown, surplus
@@ -65,7 +65,7 @@ def if_(held: Evaluation) -> Part:
 
 
 def dependent_schemas(held: Evaluation) -> Part:
-    if not isinstance(held.value, dict):
+    if not is_object(held.value):
         return
     dependent = held.schema["dependentSchemas"]
     held.meter.spend(len(dependent))
@@ -76,9 +76,9 @@ def dependent_schemas(held: Evaluation) -> Part:
 
 def properties(held: Evaluation) -> Part:
     """With `patternProperties` and `additionalProperties`, which depend on it."""
-    if not isinstance(held.value, dict):
+    if not is_object(held.value):
         return
-    value = cast("JsonObject", held.value)
+    value = held.value
     held.meter.spend(len(held.rule.properties) >> 3)
     for name, inner in held.rule.properties:
         if name in value:
@@ -141,9 +141,9 @@ def _each(held: Evaluation, schema: Json, values: list[Json], places: Sequence[s
 
 
 def property_names(held: Evaluation) -> Part:
-    if not isinstance(held.value, dict):
+    if not is_object(held.value):
         return
-    for name in cast("JsonObject", held.value):
+    for name in held.value:
         outcome = yield Request(held.schema["propertyNames"], name, brief=held.brief, noting=False)
         for problem in outcome.problems[:1]:
             held.fail("propertyNames", f"the name {shown(name)} is not allowed: {problem.message}")
@@ -152,9 +152,9 @@ def property_names(held: Evaluation) -> Part:
 
 
 def unevaluated_properties(held: Evaluation) -> Part:
-    if not isinstance(held.value, dict) or held.names is None:
+    if not is_object(held.value) or held.names is None:
         return
-    value = cast("JsonObject", held.value)
+    value = held.value
     held.meter.spend(len(value))
     inner = held.schema["unevaluatedProperties"]
     left = [name for name in value if name not in held.names]
@@ -171,9 +171,9 @@ def unevaluated_properties(held: Evaluation) -> Part:
 
 def items(held: Evaluation) -> Part:
     """With `prefixItems`, on which it depends."""
-    if not isinstance(held.value, list):
+    if not is_array(held.value):
         return
-    value = cast("list[Json]", held.value)
+    value = held.value
     prefix: list[Json] = held.schema.get("prefixItems", [])
     for index, (inner, item) in enumerate(zip(prefix, value, strict=False)):
         held.take((yield held.below(inner, item)), (index,))
@@ -190,11 +190,11 @@ def items(held: Evaluation) -> Part:
 
 
 def contains(held: Evaluation) -> Part:
-    if not isinstance(held.value, list):
+    if not is_array(held.value):
         return
     least, most = held.schema.get("minContains", 1), held.schema.get("maxContains")
     found = 0
-    for index, item in enumerate(cast("list[Json]", held.value)):
+    for index, item in enumerate(held.value):
         outcome = yield Request(held.schema["contains"], item, brief=True, noting=False)
         if outcome.valid:
             found += 1
@@ -209,9 +209,9 @@ def contains(held: Evaluation) -> Part:
 
 
 def unevaluated_items(held: Evaluation) -> Part:
-    if not isinstance(held.value, list) or held.items is None:
+    if not is_array(held.value) or held.items is None:
         return
-    value, done = cast("list[Json]", held.value), held.items
+    value, done = held.value, held.items
     held.meter.spend(len(value))
     inner = held.schema["unevaluatedItems"]
     held.items = None

@@ -12,6 +12,7 @@ from jsonschema_rs import Draft202012Validator
 
 from studio.contracts.base import Json, JsonObject
 from studio.pattern_weight import pattern_weight
+from studio.schemas.kinds import is_object
 from studio.schemas.leaves import LEAVES, validator
 from studio.schemas.meter import Meter, size_of
 from studio.schemas.references import METASCHEMA, LeadsNowhere, References
@@ -62,7 +63,7 @@ class Bulk:
         """Parts of the list, and whether it is sure that the items of each fit."""
         for begin in range(0, len(items), _SLICE):
             end = min(begin + _SLICE, len(items))
-            yield begin, end, isinstance(schema, dict) and self._fits(schema, items[begin:end], each=True)
+            yield begin, end, is_object(schema) and self._fits(schema, items[begin:end], each=True)
 
     def _fits(self, schema: JsonObject, value: Json, *, each: bool) -> bool:
         if len(value) < _FEW and size_of(value, _FEW) < _FEW:

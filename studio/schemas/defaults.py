@@ -7,9 +7,9 @@ A property that is absent and has a `default` gets it, at every depth: in `prope
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 from studio.contracts.base import Json, JsonObject
+from studio.schemas.kinds import is_array, is_object
 from studio.schemas.leaves import Pattern
 from studio.schemas.meter import Meter, TooMuchWork, size_of
 from studio.schemas.references import METASCHEMA, REFERENCES, References, children
@@ -22,10 +22,10 @@ def holds_defaults(schema: Json, meter: Meter) -> bool:
     while pending:
         held = pending.pop()
         meter.spend(1)
-        if isinstance(held, dict):
+        if is_object(held):
             if "default" in held:
                 return True
-            pending += [inner for _, inner in children(cast("JsonObject", held))]
+            pending += [inner for _, inner in children(held)]
     return False
 
 
@@ -35,7 +35,7 @@ class Defaults:
     def __init__(self, root: Json, meter: Meter) -> None:
         self._root = root
         self._meter = meter
-        self._references = References(cast("JsonObject", root) if isinstance(root, dict) else {})
+        self._references = References(root if is_object(root) else {})
         self._together: dict[int, list[JsonObject]] = {}
         self._patterns: dict[str, Pattern] = {}
 
@@ -61,9 +61,9 @@ class Defaults:
         while pending:
             held = pending.pop()
             self._meter.spend(1)
-            if not isinstance(held, dict) or held is METASCHEMA or id(held) in found:
+            if not is_object(held) or held is METASCHEMA or id(held) in found:
                 continue
-            one = found[id(held)] = cast("JsonObject", held)
+            one = found[id(held)] = held
             pending += reversed(one.get("allOf", []))
             pending += [self._references.target(one, keyword) for keyword in REFERENCES if keyword in one]
         self._together[id(schema)] = list(found.values())
@@ -73,10 +73,10 @@ class Defaults:
         if depth > MAX_DEPTH:
             raise TooMuchWork
         self._meter.spend(1 + len(schemas))
-        if isinstance(value, dict):
-            return self._object(cast("JsonObject", value), schemas, depth)
-        if isinstance(value, list):
-            return self._array(cast("list[Json]", value), schemas, depth)
+        if is_object(value):
+            return self._object(value, schemas, depth)
+        if is_array(value):
+            return self._array(value, schemas, depth)
         return value
 
     def _object(self, value: JsonObject, schemas: Sequence[JsonObject], depth: int) -> Json:

@@ -5,11 +5,12 @@ Values are compared by their texts, whose hashes nobody can foresee: those of nu
 
 import re
 from collections.abc import Hashable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import Json
+from studio.schemas.kinds import is_array
 from studio.schemas.meter import Meter, TooMuchWork
 
 MAX_DEPTH = 100
@@ -31,9 +32,9 @@ def canonical(value: Json, meter: Meter, depth: int = 0) -> Any:
         return ("number", format(int(value), "x") if whole else repr(value))
     if depth > MAX_DEPTH:
         raise TooMuchWork
-    if isinstance(value, list):
-        return ("array", *[canonical(item, meter, depth + 1) for item in cast("list[Json]", value)])
-    held = cast("JsonObject", value)
+    if is_array(value):
+        return ("array", *[canonical(item, meter, depth + 1) for item in value])
+    held = value
     return ("object", frozenset([(name, canonical(inner, meter, depth + 1)) for name, inner in held.items()]))
 
 

@@ -11,6 +11,7 @@ from typing import cast
 from studio.contracts.base import Json, JsonObject
 from studio.schemas.applicators import PARTS
 from studio.schemas.bulk import Bulk
+from studio.schemas.kinds import is_object
 from studio.schemas.leaves import LEAVES, SCHEMAS, Pattern
 from studio.schemas.meter import Meter, size_of
 from studio.schemas.outcomes import BAD, GOOD, Evaluation, Outcome, Problem, Request, Rule, Tools, Work
@@ -24,7 +25,7 @@ class Evaluator:
     def __init__(self, root: Json, meter: Meter) -> None:
         self._root = root
         self._meter = meter
-        self._references = References(cast("JsonObject", root) if isinstance(root, dict) else {})
+        self._references = References(root if is_object(root) else {})
         self._rules: dict[int, Rule] = {}
         self._targets: set[int] = {id(root)}
         self._known: dict[tuple[int, int, bool, bool], Outcome] = {}
@@ -130,9 +131,9 @@ def _rule_of(schema: JsonObject, meter: Meter) -> Rule:
 
 def _weight(schema: Json) -> int:
     """What tells kinds of objects apart is looked at first."""
-    if not isinstance(schema, dict) or "const" in schema or "enum" in schema:
+    if not is_object(schema) or "const" in schema or "enum" in schema:
         return 0
-    return 1 if all(keyword in LEAVES for keyword in cast("JsonObject", schema)) else 2
+    return 1 if all(keyword in LEAVES for keyword in schema) else 2
 
 
 def _forbidden(value: Json) -> Outcome:

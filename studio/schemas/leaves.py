@@ -6,14 +6,16 @@ as RFC 3339, 5322, 3986 and so on say. It is only ever given schemas of these tw
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from jsonschema_rs import Draft202012Validator, RegexOptions
 
 from studio.contracts.base import Json, JsonObject
 from studio.pattern_weight import MAX_WEIGHT, pattern_weight
 from studio.schemas.equality import canonical, first_twins
+from studio.schemas.kinds import is_array, is_object
 from studio.schemas.meter import Meter
 from studio.schemas.references import DIALECT
 from studio.schemas.wording import listed, plural, shown, wrong_type
@@ -29,7 +31,8 @@ _WEIGHT_A_STEP = 16
 _STATES = 20_000
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Check:
     """Whether a value satisfies a keyword; and, of one that does not, what is said about it."""
 
     holds: Callable[[Json], bool]
@@ -73,20 +76,24 @@ def _is_integer(value: Json) -> bool:
 
 
 TYPES: dict[str, Callable[[Json], bool]] = {
-    "array": lambda value: isinstance(value, list),
+    "array": is_array,
     "boolean": lambda value: isinstance(value, bool),
     "integer": _is_integer,
     "null": lambda value: value is None,
     "number": is_number,
-    "object": lambda value: isinstance(value, dict),
+    "object": is_object,
     "string": lambda value: isinstance(value, str),
 }
 
 
 def _type(argument: Json, _: Meter) -> Check:
-    tests = [TYPES[name] for name in ([argument] if isinstance(argument, str) else argument)]
-    holds = tests[0] if len(tests) == 1 else lambda value: any(test(value) for test in tests)
-    return Check(holds, lambda value: wrong_type(value, argument))
+    names: list[str] = argument if is_array(argument) else [argument]
+    tests = [TYPES[name] for name in names]
+
+    def holds(value: Json) -> bool:
+        return any(test(value) for test in tests)
+
+    return Check(tests[0] if len(tests) == 1 else holds, lambda value: wrong_type(value, argument))
 
 
 def _const(argument: Json, meter: Meter) -> Check:
@@ -151,7 +158,7 @@ def _length(kind: type[Any], noun: str, *, at_least: bool) -> Callable[[Json, Me
         def holds(value: Json) -> bool:
             if not isinstance(value, kind):
                 return True
-            count = len(cast("list[Json]", value))
+            count = len(value)
             return count >= argument if at_least else count <= argument
 
         def words(value: Json) -> str:
@@ -165,7 +172,7 @@ def _length(kind: type[Any], noun: str, *, at_least: bool) -> Callable[[Json, Me
 
 def _unique_items(argument: Json, meter: Meter) -> Check:
     def twins(value: Json) -> tuple[int, int] | None:
-        return first_twins(cast("list[Json]", value), meter) if isinstance(value, list) and argument else None
+        return first_twins(value, meter) if is_array(value) and argument else None
 
     def words(value: Json) -> str:
         first, second = twins(value) or (0, 0)
@@ -176,7 +183,7 @@ def _unique_items(argument: Json, meter: Meter) -> Check:
 
 def _required(argument: Json, meter: Meter) -> Check:
     def holds(value: Json) -> bool:
-        if not isinstance(value, dict):
+        if not is_object(value):
             return True
         meter.spend(len(argument) >> 4)
         return all(map(value.__contains__, argument))
@@ -192,7 +199,7 @@ def _dependent_required(argument: Json, meter: Meter) -> Check:
     needs = {name: _required(names, meter) for name, names in argument.items()}
 
     def broken(value: Json) -> Iterator[str]:
-        if isinstance(value, dict):
+        if is_object(value):
             meter.spend(len(needs))
             for name, need in needs.items():
                 if name in value and not need.holds(value):

@@ -1,6 +1,7 @@
 """What checking a value against a schema may cost, counted so that a replay counts the same."""
 
 from studio.contracts.base import Json
+from studio.schemas.kinds import is_array, is_object
 
 MAX_STEPS = 400_000
 """About a microsecond each. A workflow task that takes two seconds is given up by Temporal's SDK."""
@@ -36,7 +37,7 @@ def size_of(value: Json, limit: int) -> int:
             if isinstance(held, str):
                 size += len(held) >> 6
                 continue
-            values = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
+            values = held.values() if is_object(held) else held if is_array(held) else ()
             size += len(values)
             if size > limit:
                 break

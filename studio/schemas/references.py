@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import unquote, urldefrag, urljoin
 
 from studio.contracts.base import Json, JsonObject
+from studio.schemas.kinds import is_array, is_object
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 METASCHEMA: Final[JsonObject] = {"$ref": DIALECT}
@@ -32,10 +33,10 @@ def children(schema: JsonObject) -> Iterator[tuple[Place, Json]]:
     for keyword, held in schema.items():
         if keyword in SINGLE:
             yield (keyword,), held
-        elif keyword in LISTS and isinstance(held, list):
+        elif keyword in LISTS and is_array(held):
             for index, inner in enumerate(held):
                 yield (keyword, index), inner
-        elif keyword in MAPS and isinstance(held, dict):
+        elif keyword in MAPS and is_object(held):
             for name, inner in held.items():
                 yield (keyword, name), inner
 
@@ -85,15 +86,15 @@ class References:
         held: Json = resource
         for part in pointer.split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(held, dict) and key in held:
+            if is_object(held) and key in held:
                 held = held[key]
-            elif isinstance(held, list) and key.isdecimal() and int(key[:9]) < len(held):
+            elif is_array(held) and key.isdecimal() and int(key[:9]) < len(held):
                 held = held[int(key[:9])]
             else:
                 raise LeadsNowhere(reference)
-            if isinstance(held, dict):
+            if is_object(held):
                 base = self._bases.get(id(held), base)
-        if isinstance(held, dict):
+        if is_object(held):
             if id(held) not in self._bases:
                 self._index(held, base)
         elif not isinstance(held, bool):
@@ -104,7 +105,7 @@ class References:
         pending: list[tuple[Json, str]] = [(root, base)]
         while pending:
             schema, around = pending.pop()
-            if not isinstance(schema, dict) or id(schema) in self._bases:
+            if not is_object(schema) or id(schema) in self._bases:
                 continue
             identity = schema.get("$id")
             own = urldefrag(urljoin(around, identity))[0] if isinstance(identity, str) else around

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 from studio.contracts.base import Json, JsonObject
 from studio.schemas.defaults import Defaults
 from studio.schemas.evaluation import Evaluator
+from studio.schemas.kinds import is_object
 from studio.schemas.leaves import SCHEMAS, TYPES, Pattern
 from studio.schemas.meter import Meter, TooMuchWork, size_of
 from studio.schemas.outcomes import MAX_ERRORS, Problem
@@ -38,7 +39,7 @@ def schema_problems(schema: Json, meter: Meter) -> list[Problem]:
     if wrong:
         return wrong
     try:
-        return _Check(cast("JsonObject", schema), meter).problems()
+        return _Check(schema, meter).problems()
     except TooMuchWork:
         return [_problem((), "the schema takes too long to check: its regular expressions or defaults are too much")]
 
@@ -50,16 +51,20 @@ def _problem(place: Place, message: str) -> Problem:
 def _too_deep(schema: Json) -> bool:
     level: list[Any] = [schema]
     for _ in range(MAX_DEPTH + 1):
-        containers = [held for held in level if isinstance(held, dict | list)]
-        if not containers:
+        level = [held for held in level if isinstance(held, dict | list)]
+        if not level:
             return False
-        level = [inner for held in containers for inner in (held.values() if isinstance(held, dict) else held)]
+        level = [inner for held in level for inner in _inside(held)]
     return True
+
+
+def _inside(held: Json) -> Iterable[Json]:
+    return held.values() if is_object(held) else held
 
 
 def _form_problem(error: Any) -> Problem:
     place = tuple(cast("Iterable[str | int]", error.instance_path))
-    instance = cast("Json", error.instance)
+    instance: Json = error.instance
     if place and place[-1] == "type" and isinstance(instance, str):
         return _problem(place, f"{shown(instance)} is not a type: {', '.join(TYPES)}")
     if len(place) == 0 or isinstance(instance, dict | bool):
@@ -94,11 +99,12 @@ class _Check:
                 continue
             met.add(id(part.schema))
             yield part
-            inner = [(place, held) for place, held in children(part.schema) if isinstance(held, dict)]
-            pending += [_Part((*part.place, *place), cast("JsonObject", held)) for place, held in reversed(inner)]
+            inner = [(place, held) for place, held in children(part.schema) if is_object(held)]
+            pending += [_Part((*part.place, *place), held) for place, held in reversed(inner)]
 
     def _of(self, part: _Part) -> Iterator[Problem]:
-        sources = [(("patternProperties", source), source) for source in part.schema.get("patternProperties", {})]
+        named: JsonObject = part.schema.get("patternProperties", {})
+        sources: list[tuple[Place, str]] = [(("patternProperties", source), source) for source in named]
         if "pattern" in part.schema:
             sources.append((("pattern",), part.schema["pattern"]))
         for place, source in sources:
@@ -150,8 +156,8 @@ class _Check:
         held: list[Json] = [inner for place, inner in children(schema) if place[0] in _IN_PLACE]
         held += [self._references.target(schema, keyword) for keyword in REFERENCES if keyword in schema]
         for inner in held:
-            if isinstance(inner, dict) and inner is not METASCHEMA:
-                yield cast("JsonObject", inner)
+            if is_object(inner) and inner is not METASCHEMA:
+                yield inner
 
     def _defaults(self, parts: list[_Part]) -> Iterator[Problem]:
         holding = [part for part in parts if "default" in part.schema]

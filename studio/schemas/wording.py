@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from typing import cast
 
 from studio.contracts.base import Json, JsonObject
+from studio.schemas.kinds import is_array, is_object
 
 MAX_SHOWN = 120
 MAX_MESSAGE = 300
@@ -24,7 +25,7 @@ def _written(value: Json, room: int) -> str:
         return json.dumps(value[:room], ensure_ascii=False)
     if not isinstance(value, list | dict):
         return json.dumps(value)
-    named = isinstance(value, dict)
+    named = is_object(value)
     text = "{" if named else "["
     for held in cast("JsonObject | list[Json]", value):
         text += ", " if len(text) > 1 else ""
@@ -57,7 +58,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def wrong_type(value: Json, types: Json) -> str:
-    allowed = types if isinstance(types, list) else [types]
+    allowed = types if is_array(types) else [types]
     return f"{shown(value)} is not of type {' or '.join(map(shown, allowed))}"
 
 

@@ -1,7 +1,6 @@
 """What a JSON Schema means here, held against two validators of other authors: jsonschema-rs and jsonschema."""
 
 import jsonschema_rs
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
