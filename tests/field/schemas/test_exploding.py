@@ -108,7 +108,7 @@ class TestDoors:
 
     async def test_start_says_that_it_takes_too_long(self, lite: Live) -> None:
         await lite.workflow(COPY, input_schema=TOO_MUCH.schema)
-        refused = (await lite.api.post("/workflows/test/runs", {"input": TOO_MUCH.value})).problem(422)
+        refused = (await lite.api.post("/workflows/test/runs", {"input": TOO_MUCH.value})).problem(422, "invalid-input")
         (error,) = refused["errors"]
         assert (error["loc"], error["type"]) == (["body", "input"], "limit_exceeded")
         assert "takes too long" in error["msg"]
@@ -118,13 +118,13 @@ class TestDoors:
         body: JsonObject = {"items": [{"input": [[[[1] * 20] * 20] * 4]}] * 40}
         sending = asyncio.create_task(lite.api.post("/workflows/test/batches", body))
         answer = await _others_are_answered(lite, sending)
-        assert answer.problem(422)["errors"][0]["type"] == "limit_exceeded"
+        assert answer.problem(422, "invalid-input")["errors"][0]["type"] == "limit_exceeded"
 
     async def test_schedule(self, lite: Live) -> None:
         await lite.workflow(COPY, input_schema=TOO_MUCH.schema)
         body: JsonObject = {"name": "s", "workflow": "test", "cron": "0 0 * * *", "input": TOO_MUCH.value}
         answer = await _others_are_answered(lite, asyncio.create_task(lite.api.post("/schedules", body)))
-        assert answer.problem(422)["errors"][0]["type"] == "limit_exceeded"
+        assert answer.problem(422, "invalid-input")["errors"][0]["type"] == "limit_exceeded"
 
     async def test_output_of_a_step_and_input_of_a_child(self, lite: Live) -> None:
         """In the workflow itself: the step fails, and is not tried again."""
@@ -134,7 +134,7 @@ class TestDoors:
         await lite.workflow(checked, child)
         run_id = await lite.start(input={"value": TOO_MUCH.value})
         async with asyncio.timeout(PATIENCE):
-            run = await lite.api.ended(run_id)
+            run = await lite.api.finished(run_id)
         steps = {step["id"]: step for step in run["steps"]}
         for step in ("a", "b"):
             assert steps[step]["error"]["type"] == "schema_mismatch"
@@ -147,7 +147,7 @@ class TestDoors:
         schema: JsonObject = {"properties": {f"n{n}": {"pattern": f"{pattern}{n}"} for n in range(2_000)}}
         body: JsonObject = {"name": "w", "pattern": "sequential", "steps": [COPY], "input_schema": schema}
         answer = await _others_are_answered(lite, asyncio.create_task(lite.api.post("/workflows", body)))
-        assert "takes too long" in answer.problem(422)["errors"][0]["msg"]
+        assert "takes too long" in answer.problem(422, "invalid-input")["errors"][0]["msg"]
 
 
 class TestStored:
