@@ -50,7 +50,9 @@ async def open_resources(settings: PromptSettings) -> AsyncGenerator[Resources]:
         if settings.embedded_traces:
             for done in await migrate_traces(store, settings):
                 _log.info("migrated", step=done)
-        writer = await stack.enter_async_context(SpanWriter(store, settings.trace_payload_bytes))
+        writer = await stack.enter_async_context(
+            SpanWriter(store, settings.trace_payload_bytes, settings.trace_retention_days)
+        )
         repository = PromptRepository(database)
         prompts = PromptService(repository, cache, renderer)
         yield Resources(

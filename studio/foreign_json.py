@@ -58,7 +58,7 @@ def _storable(value: Json, levels: int) -> Json:  # noqa: PLR0911 - one line a t
         case None | bool():
             return value
         case str():
-            return value.encode("utf-8", "replace").decode() if _has_surrogates(value) else value
+            return _whole_text(value) if _has_surrogates(value) else value
         case int():
             return value if _SMALLEST <= value <= _LARGEST else _digits(value)
         case float():
@@ -72,6 +72,11 @@ def _storable(value: Json, levels: int) -> Json:  # noqa: PLR0911 - one line a t
             return [_storable(inner, levels - 1) for inner in cast("list[Json]", value)]
         case _:
             return str(value)
+
+
+def _whole_text(text: str) -> str:
+    """Halves that belong together become one character, the others U+FFFD: encoding to UTF-8 would make them `?`."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _has_surrogates(text: str) -> bool:
@@ -102,7 +107,7 @@ def write_any_json(value: Json, default: Callable[[Any], Any] | None = None) -> 
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=default)
     if "NaN" in text or "Infinity" in text:
         text = json.dumps(storable(value), ensure_ascii=False, separators=(",", ":"), default=default)
-    return text.encode("utf-8", "replace")
+    return (_whole_text(text) if _has_surrogates(text) else text).encode()
 
 
 def depth_exceeds(value: Json, levels: int) -> bool:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
@@ -10,12 +11,12 @@ Loc = tuple[str | int, ...]
 
 MAX_LITERAL = 1000
 """Characters of a number."""
-_EXACT_WHOLE = 2**53
-_DIGITS = 17
-"""Significant digits that tell every double from its neighbours: what a printed double may have, and no more."""
+_DIGITS = 15
+"""Significant digits of a decimal that a double always gives back. Source: IEEE 754, `DBL_DIG`."""
+_SMALLEST_NORMAL = sys.float_info.min
 
 _FLAT = bytes.maketrans(b"123456789.E", b"0000000000e")
-_LONG = b"0" * 18
+_LONG = b"0" * 16
 _HINTS = (_LONG, b"0e000", b"0e+000", b"0e-000")
 """What is left of the shortest numbers that may be lost, once all digits and points are 0."""
 _PARTS = frozenset(b"0123456789.eE+-")
@@ -63,10 +64,6 @@ def _looks_lost_at(body: bytes, flat: bytes, hint: bytes) -> bool:
         end = cast("re.Match[bytes]", _REST.match(body, at)).end()
         while at > 0 and body[at - 1] in _PARTS:
             at -= 1
-        short = body[at:end].lstrip(b"-0.")
-        if len(short) <= _DIGITS and b"e" not in short and b"E" not in short:  # as most fractions are
-            at = flat.find(hint, end)
-            continue
         alone = (at == 0 or body[at - 1] in _BEFORE) and (end == len(body) or body[end] in _AFTER)
         if alone and _NUMBER.fullmatch(body, at, end) and _fault(body[at:end].decode()) is not None:
             return True
@@ -79,21 +76,25 @@ def _fault(literal: str) -> tuple[str, str] | None:
         return f"the number has more than {MAX_LITERAL} characters; write it as text", "number_too_long"
     mantissa, exponent, _ = literal.lower().partition("e")
     if exponent or "." in mantissa:
-        return _fraction_fault(literal, mantissa, written_out=not exponent)
+        return _fraction_fault(literal, mantissa)
     if len(literal) < 19 or -(2**63) <= int(literal) < 2**64:
         return None
     return "a whole number of more than 64 bits would be rounded; write it as text", "int_too_large"
 
 
-def _fraction_fault(literal: str, mantissa: str, *, written_out: bool) -> tuple[str, str] | None:
-    digits = mantissa.lstrip("-").replace(".", "").strip("0")
+def _fraction_fault(literal: str, mantissa: str) -> tuple[str, str] | None:
     number = float(literal)
+    if repr(number) == literal:
+        return None  # as most programs print them
+    digits = mantissa.lstrip("-").replace(".", "").strip("0")
     if math.isinf(number):
         return "the number is larger than a double holds; write it as text", "number_too_large"
     if number == 0 and digits:
         return "the number is smaller than a double holds and would become 0; write it as text", "number_too_small"
-    exact = not digits or (len(digits) <= _DIGITS and not (written_out and abs(number) >= _EXACT_WHOLE))
-    if exact or Decimal(literal) in {Decimal(repr(number)), Decimal(number)}:
+    if not digits or (len(digits) <= _DIGITS and abs(number) >= _SMALLEST_NORMAL):
+        return None
+    printed = {Decimal(repr(number)), Decimal(f"{number:.17g}"), Decimal(number)}
+    if Decimal(literal) in printed:
         return None
     return "the number has more digits than a double keeps and would be rounded; write it as text", "number_rounded"
 

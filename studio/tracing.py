@@ -7,7 +7,8 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Self
+from enum import Enum, auto
+from typing import Self, assert_never
 
 import aiohttp
 import orjson
@@ -17,7 +18,8 @@ from pydantic import ValidationError
 
 from studio.contracts.base import JsonObject
 from studio.contracts.spans import MAX_PAYLOAD_BYTES, IngestResult, Span, cut_payload
-from studio.foreign_json import storable, write_storable
+from studio.foreign_json import MAX_DEPTH, depth_exceeds, storable, write_storable
+from studio.json_numbers import find_lost_number
 from studio.masking import describe_fault, mask
 
 BUFFERED_SPANS = 100_000
@@ -29,6 +31,8 @@ FLUSH_SECONDS = 0.5
 """A span must be visible within two seconds."""
 MAX_BACKOFF_SECONDS = 10.0
 SHUTDOWN_SECONDS = 5.0
+CRASHES = 20
+"""More tries than it takes to halve a batch down to one: after as many without any success, nothing is taken at all."""
 CONTENT_FIELDS = {"input", "output"}
 _ALL_CONTENT = CONTENT_FIELDS | {"input_cut", "output_cut"}
 
@@ -48,6 +52,23 @@ def _fit(span: bytes) -> bytes:
             document[name], cut = cut_payload(whole, MAX_PAYLOAD_BYTES)
             document[f"{name}_cut"] = cut.model_dump()
     return orjson.dumps(document)
+
+
+def _is_deep(written: bytes, span: Span) -> bool:
+    return written.count(b"[") + written.count(b"{") > MAX_DEPTH and depth_exceeds(dict(span), MAX_DEPTH)
+
+
+class _Fate(Enum):
+    """What became of spans that were sent together."""
+
+    TAKEN = auto()
+    """Stored, or given up."""
+    REFUSED = auto()
+    """As a whole; one of them alone may be the reason."""
+    CRASHED = auto()
+    """So may it be here, if others are taken."""
+    AWAY = auto()
+    """Nobody took them; all of them are sent again."""
 
 
 class SpanSender:
@@ -113,7 +134,10 @@ class SpanSender:
         exclude = None if self._content else _ALL_CONTENT
         try:
             written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
+            taken = find_lost_number(written) is None and not _is_deep(written, span)
         except (ValueError, RecursionError):  # half an emoji, or nested too deep
+            written, taken = b"", False
+        if not taken:
             held = {name: storable(value) for name, value in span if isinstance(value, str | dict | list)}
             span = span.model_copy(update=held)
             written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
@@ -155,10 +179,11 @@ class SpanSender:
             batch = self._take()
             if not batch:
                 continue
-            if await self._deliver(batch):
+            again = await self._deliver(batch)
+            if not again:
                 failures = 0
                 continue
-            self._give_back(batch)
+            self._give_back(again)
             failures += 1
             await asyncio.sleep(random.uniform(0.5, 1) * min(MAX_BACKOFF_SECONDS, 0.2 * 2**failures))
 
@@ -177,30 +202,59 @@ class SpanSender:
         self._bytes += sum(map(len, batch))
         self._make_room()
 
-    async def _deliver(self, batch: list[bytes]) -> bool:
-        """True when the batch is done with."""
+    async def _deliver(self, batch: list[bytes]) -> list[bytes]:
+        """Returns what must be sent again. One span that cannot be stored costs no other: a batch that is refused is
+        halved until that span stands alone.
+        """
+        pending, away, crashed, taken, tries = [batch], list[bytes](), list[bytes](), 0, 0
+        while pending:
+            some = pending.pop()
+            fate = _Fate.AWAY if away or (tries > CRASHES and not taken) else await self._post(some)
+            tries += 1
+            match fate:
+                case _Fate.TAKEN:
+                    taken += len(some)
+                case _Fate.AWAY:
+                    away += some
+                case _Fate.REFUSED | _Fate.CRASHED if len(some) > 1:
+                    half = len(some) // 2
+                    pending += [some[half:], some[:half]]
+                case _Fate.REFUSED:
+                    self._drop(1, "refused")
+                case _Fate.CRASHED:
+                    crashed += some
+                case _:
+                    assert_never(fate)
+        if not taken:
+            return crashed + away
+        self._drop(len(crashed), "refused")  # the others were taken: these are the reason
+        return away
+
+    async def _post(self, batch: list[bytes]) -> _Fate:
         try:
-            return await self._post(batch)
+            return await self._send(batch)
+        except (aiohttp.ClientError, TimeoutError):
+            return _Fate.AWAY
         except Exception:  # noqa: BLE001 - the one task of this process that sends spans must outlive what nobody foresaw
             _log.exception("spans.sending_failed", count=len(batch))
             self._drop(len(batch), "sending_failed")
-            return True
+            return _Fate.TAKEN
 
-    async def _post(self, batch: list[bytes]) -> bool:
-        """True when the batch is done with: stored, or refused for good."""
+    async def _send(self, batch: list[bytes]) -> _Fate:
         body = b'{"spans":[' + b",".join(batch) + b"]}"
-        try:
-            headers = {"Content-Type": "application/json"}
-            async with self._session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
-                if answer.status == 202:
-                    self._count(await answer.read(), len(batch))
-                    return True
-                if answer.status >= 500 or answer.status == 429:
-                    return False
-                self._drop(len(batch), f"http_{answer.status}")
-                return True
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        headers = {"Content-Type": "application/json"}
+        async with self._session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
+            if answer.status == 202:
+                self._count(await answer.read(), len(batch))
+                return _Fate.TAKEN
+            if answer.status == 500:
+                return _Fate.CRASHED
+            if answer.status > 500 or answer.status == 429:
+                return _Fate.AWAY
+            if answer.status in {400, 413, 422}:
+                return _Fate.REFUSED
+            self._drop(len(batch), f"http_{answer.status}")
+            return _Fate.TAKEN
 
     def _count(self, answer: bytes, sent: int) -> None:
         try:

@@ -1,7 +1,9 @@
 """Servers that the whole test session shares: each one starts on a free port when first asked for."""
 
+import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from studio.heap import settle_heap
 from tests.support.object_store import CREDENTIALS, object_store
 from tests.support.ports import free_port
 from tests.support.postgres import postgres
+from tests.support.prompt_engine import Project, migrated, project, prompt_engine
 from tests.support.servers import running
 
 LONGEST = (
@@ -98,3 +101,26 @@ def s3_endpoint(server_logs: Path) -> Iterator[str]:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def prompt_mongo(mongo_url: str) -> str:
+    """A migrated MongoDB."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, migrated(mongo_url)).result()
+    return mongo_url
+
+
+@pytest.fixture(scope="session")
+def prompt_url(prompt_mongo: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One prompt engine for all."""
+    folder = tmp_path_factory.mktemp("prompts")
+    with prompt_engine(folder, mongo_url=prompt_mongo, redis_url=redis_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def prompts(prompt_url: str) -> AsyncGenerator[Project]:
+    """A project of its own for each test."""
+    async with project(prompt_url) as mine:
+        yield mine

@@ -11,10 +11,10 @@ from llm_service.errors import CallerLeft
 from studio.contracts.base import JsonObject
 from studio.contracts.ids import new_span_id, new_trace_id
 from studio.errors import FieldError, InvalidInput, UnsupportedMediaType
-from studio.exact_numbers import find_inexact_number
 from studio.foreign_json import depth_exceeds
+from studio.json_numbers import find_lost_number
 from studio.web.headers import header_text
-from studio.web.json_route import MAX_DEPTH, check_storable, is_json
+from studio.web.json_route import MAX_DEPTH, is_json, parse_json
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _METADATA_HEADER = "X-Studio-Metadata"
@@ -113,7 +113,7 @@ def _read_metadata(raw: bytes, caller: Caller) -> None:
     if not isinstance(metadata, dict):
         caller.metadata_problem = "must be a JSON object"
         return
-    if depth_exceeds(metadata, MAX_DEPTH) or find_inexact_number(raw) is not None:
+    if depth_exceeds(metadata, MAX_DEPTH) or find_lost_number(raw) is not None:
         caller.metadata_problem = f"must be nested at most {MAX_DEPTH} deep, with numbers of 64 bits"
         return
     for name, value in cast("JsonObject", metadata).items():
@@ -168,17 +168,9 @@ def parse_call(operation: Operation, raw: bytes, caller: Caller) -> Call:
         raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
     if caller.metadata_problem is not None:
         raise _invalid(["header", _METADATA_HEADER], caller.metadata_problem, "header")
-    try:
-        body: Any = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise _invalid(["body", error.pos], f"not JSON: {error.msg}", "json_invalid") from None
+    body: Any = parse_json(raw, nul=True)
     if not isinstance(body, dict):
         raise _invalid(["body"], "must be a JSON object", "dict_type")
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        check_storable(body, text=False)
-    number = find_inexact_number(raw)
-    if number is not None:
-        raise _invalid(["body"], f"the number {number} cannot be passed on as it is; send it as text", "inexact_number")
     fields = cast("JsonObject", body)
     model = fields.get("model")
     if not isinstance(model, str) or not model:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prompt_service.prompts.cache import PromptCache
+from prompt_service.prompts.checks import check_name
 from prompt_service.prompts.records import content_json
 from prompt_service.prompts.repository import PromptRepository
 from prompt_service.prompts.service import PromptService, placed
@@ -98,6 +99,7 @@ class PromptDocuments:
         return sorted(found, key=lambda document: (document.project_id, document.name))
 
     async def _plan(self, document: PromptDocument, place: tuple[str | int, ...]) -> _Plan:
+        check_name(document.name, place)
         given = document.content()
         if given is None:
             raise placed(InvalidInput("give either 'template' or 'messages'"), place)

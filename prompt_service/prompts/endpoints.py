@@ -33,11 +33,14 @@ from studio.contracts.prompts import (
 )
 from studio.errors import FieldError, InvalidInput
 from studio.web.field_errors import invalid_input
+from studio.web.json_route import JsonRoute, check_address, read_json
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from studio.web.preconditions import ANONYMOUS, Actor, IfMatch, etag_of
+from studio.web.query import DeclaredQuery
 from studio.web.responses import JSONResponse
 
-router = APIRouter(prefix="/api/v1", tags=["prompts"])
+router = APIRouter(prefix="/api/v1", tags=["prompts"], route_class=JsonRoute)
 
 Ref = Annotated[str, Path(max_length=80, description="An id (`prm_…`) or a name within `project_id`")]
 VersionPath = Annotated[int, Path(ge=1, le=2_147_483_647)]
@@ -48,13 +51,13 @@ class TagCount(Contract):
     prompts: int
 
 
-@router.post("/prompts", status_code=201, response_model=Prompt)
+@router.post("/prompts", status_code=201, response_model=Prompt, summary="Store a new prompt", responses=problems(409))
 async def create_prompt(draft: PromptDraft, resources: ResourcesDep, actor: Actor = ANONYMOUS) -> Response:
     prompt = await resources.prompts.create(draft, actor)
     return _answer(prompt, 201, location=f"/api/v1/prompts/{prompt.id}", etag=prompt.revision)
 
 
-@router.get("/prompts", response_model=Page[Prompt])
+@router.get("/prompts", response_model=Page[Prompt], summary="List prompts, newest first")
 async def list_prompts(
     resources: ResourcesDep,
     project_id: ProjectFilter = None,
@@ -65,7 +68,6 @@ async def list_prompts(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[Prompt]:
-    """Newest first."""
     found = await resources.repository.list_prompts(
         project_id=project_id,
         tag=tag,
@@ -79,13 +81,18 @@ async def list_prompts(
     return Page(items=found[:limit], next_cursor=encode_cursor(found[limit - 1].id) if more else None)
 
 
-@router.post("/prompts:apply")
+@router.post("/prompts:apply", summary="Create or update prompts, all or none", responses=problems(409))
 async def apply_prompts(request: ApplyPrompts, resources: ResourcesDep, actor: Actor = ANONYMOUS) -> ApplyResult:
-    """Create or update every document; all are checked before anything is written."""
+    """All are checked before anything is written."""
     return ApplyResult(results=await resources.documents.apply(request.prompts, dry_run=request.dry_run, actor=actor))
 
 
-@router.get("/prompts:export", response_model=list[PromptDocument])
+@router.get(
+    "/prompts:export",
+    response_model=list[PromptDocument],
+    summary="Export prompts as documents",
+    responses=problems(404),
+)
 async def export_prompts(
     resources: ResourcesDep, project_id: ProjectFilter = None, name: Annotated[Name | None, Query()] = None
 ) -> Response:
@@ -95,7 +102,7 @@ async def export_prompts(
     )
 
 
-@router.get("/tags")
+@router.get("/tags", summary="List the tags of prompts")
 async def list_tags(
     resources: ResourcesDep, project_id: ProjectFilter = None, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[TagCount]:
@@ -105,9 +112,8 @@ async def list_tags(
     return Page(items=items, next_cursor=encode_cursor(items[-1].name) if len(found) > limit else None)
 
 
-@router.post("/render", response_model=Rendered, response_model_exclude_none=True)
+@router.post("/render", response_model_exclude_none=True, summary="Render a template that is not stored")
 async def render_template(request: UnstoredRenderRequest, resources: ResourcesDep) -> Rendered:
-    """Render a template that is not stored."""
     rendered = await resources.prompts.render_unstored(request, request.variables)
     digest = content_hash(rendered)
     if isinstance(rendered, str):
@@ -115,13 +121,18 @@ async def render_template(request: UnstoredRenderRequest, resources: ResourcesDe
     return Rendered(messages=rendered, content_hash=digest)
 
 
-@router.get("/prompts/{ref}", response_model=Prompt)
+@router.get("/prompts/{ref}", response_model=Prompt, summary="Read a prompt", responses=problems(404))
 async def get_prompt(ref: Ref, resources: ResourcesDep, project_id: ProjectId = DEFAULT_PROJECT) -> Response:
     prompt = await resources.repository.get(ref, project_id)
     return _answer(prompt, etag=prompt.revision)
 
 
-@router.patch("/prompts/{ref}", response_model=Prompt)
+@router.patch(
+    "/prompts/{ref}",
+    response_model=Prompt,
+    summary="Change a prompt's description or tags",
+    responses=problems(404, 412),
+)
 async def patch_prompt(
     ref: Ref,
     patch: PromptPatch,
@@ -133,7 +144,7 @@ async def patch_prompt(
     return _answer(prompt, etag=prompt.revision)
 
 
-@router.delete("/prompts/{ref}", status_code=204)
+@router.delete("/prompts/{ref}", status_code=204, summary="Delete a prompt", responses=problems(404, 412))
 async def delete_prompt(
     ref: Ref, resources: ResourcesDep, project_id: ProjectId = DEFAULT_PROJECT, if_match: IfMatch = None
 ) -> None:
@@ -144,9 +155,13 @@ async def delete_prompt(
     "/prompts/{ref}/versions",
     status_code=201,
     response_model=PromptVersion,
-    responses={200: {"model": PromptVersion, "description": "The newest version has this content already"}},
+    summary="Store a new version of a prompt",
+    responses={
+        200: {"model": PromptVersion, "description": "The newest version has this content already"},
+        **problems(404),
+    },
 )
-async def create_version(
+async def create_prompt_version(
     ref: Ref,
     draft: VersionDraft,
     resources: ResourcesDep,
@@ -158,15 +173,19 @@ async def create_version(
     return _answer(version, 201 if created else 200, location=location, etag=version.version)
 
 
-@router.get("/prompts/{ref}/versions", response_model=Page[PromptVersion])
-async def list_versions(
+@router.get(
+    "/prompts/{ref}/versions",
+    response_model=Page[PromptVersion],
+    summary="List a prompt's versions, newest first",
+    responses=problems(404),
+)
+async def list_prompt_versions(
     ref: Ref,
     resources: ResourcesDep,
     project_id: ProjectId = DEFAULT_PROJECT,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[PromptVersion]:
-    """Newest first."""
     before = None if cursor is None else _number(decode_cursor(cursor, 1)[0])
     prompt = await resources.repository.get(ref, project_id)
     found = await resources.repository.list_versions(prompt, before=before, limit=limit + 1)
@@ -174,8 +193,13 @@ async def list_versions(
     return Page(items=items, next_cursor=encode_cursor(items[-1].version) if len(found) > limit else None)
 
 
-@router.get("/prompts/{ref}/versions/{number}", response_model=PromptVersion)
-async def get_version(
+@router.get(
+    "/prompts/{ref}/versions/{number}",
+    response_model=PromptVersion,
+    summary="Read one version of a prompt",
+    responses=problems(404),
+)
+async def get_prompt_version(
     ref: Ref, number: VersionPath, resources: ResourcesDep, project_id: ProjectId = DEFAULT_PROJECT
 ) -> Response:
     prompt = await resources.repository.get(ref, project_id)
@@ -183,28 +207,37 @@ async def get_version(
     return _answer(version, etag=version.version)
 
 
-@router.post("/prompts/{ref}/promote", response_model=Prompt)
-async def promote(
+@router.post(
+    "/prompts/{ref}/promote",
+    response_model=Prompt,
+    summary="Point a label to a version",
+    responses=problems(404, 409),
+)
+async def promote_prompt(
     ref: Ref,
     request: PromoteRequest,
     resources: ResourcesDep,
     project_id: ProjectId = DEFAULT_PROJECT,
     actor: Actor = ANONYMOUS,
 ) -> Response:
-    """Point a label to a version. When this has answered, no process serves the old one any more."""
+    """When this has answered, no process serves the version that the label pointed to before."""
     prompt = await resources.prompts.promote(ref, project_id, request, actor)
     return _answer(prompt, etag=prompt.revision)
 
 
-@router.get("/prompts/{ref}/promotions", response_model=Page[Promotion])
-async def list_promotions(
+@router.get(
+    "/prompts/{ref}/promotions",
+    response_model=Page[Promotion],
+    summary="List a prompt's promotions, newest first",
+    responses=problems(404),
+)
+async def list_prompt_promotions(
     ref: Ref,
     resources: ResourcesDep,
     project_id: ProjectId = DEFAULT_PROJECT,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[Promotion]:
-    """Newest first."""
     before = None if cursor is None else str(decode_cursor(cursor, 1)[0])
     prompt = await resources.repository.get(ref, project_id)
     found = await resources.repository.list_promotions(prompt, before_id=before, limit=limit + 1)
@@ -212,7 +245,7 @@ async def list_promotions(
     return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
-@router.get("/prompts/{ref}/resolve", response_model=ResolvedPrompt)
+@router.get("/prompts/{ref}/resolve", summary="Read the version that a caller gets", responses=problems(404))
 async def resolve_prompt(
     ref: Ref,
     resources: ResourcesDep,
@@ -220,7 +253,7 @@ async def resolve_prompt(
     label: Annotated[Name | None, Query(description="`production` unless told otherwise")] = None,
     version: Annotated[int | None, Query(ge=1, le=2_147_483_647)] = None,
 ) -> ResolvedPrompt:
-    """The version that a caller gets. An unknown label is 404, never another version."""
+    """An unknown label is 404, never another version."""
     if label is not None and version is not None:
         error = FieldError(loc=["query", "version"], msg="give either 'label' or 'version'", type="exclusive")
         raise InvalidInput("Give either 'label' or 'version'.", errors=[error])
@@ -240,29 +273,39 @@ async def resolve_prompt(
     )
 
 
+_RENDER_QUERY = DeclaredQuery(["project_id"])
 _RENDER_DOCS: dict[str, Any] = {
     "parameters": [
         {"name": "ref", "in": "path", "required": True, "schema": {"type": "string"}},
         {"name": "project_id", "in": "query", "schema": {"type": "string", "default": DEFAULT_PROJECT}},
     ],
-    "requestBody": {"required": True, "content": {"application/json": {"schema": RenderRequest.model_json_schema()}}},
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RenderRequest"}}},
+    },
 }
 
 
-@router.post("/prompts/{ref}/render", response_model=RenderedPrompt, openapi_extra=_RENDER_DOCS)
+@router.post(
+    "/prompts/{ref}/render",
+    response_model=RenderedPrompt,
+    summary="Render a stored prompt",
+    responses=problems(404),
+    openapi_extra=_RENDER_DOCS,
+)
 async def render_prompt(request: Request) -> Response:
     """Render a stored prompt: the hot path, so it reads its own parameters and body."""
+    check_address(request)
+    _RENDER_QUERY.check(request)
     project_id = request.query_params.get("project_id", DEFAULT_PROJECT)
     if not _is_name(project_id):
         error = FieldError(loc=["query", "project_id"], msg=f"must match {NAME_PATTERN}", type="string_pattern")
         raise InvalidInput(f"query.project_id: must match {NAME_PATTERN}", errors=[error])
+    given = await read_json(request, without={})
     try:
-        asked = RenderRequest.model_validate(orjson.loads(await request.body() or b"{}"))
-    except orjson.JSONDecodeError as error:
-        wrong = FieldError(loc=["body"], msg=f"not JSON: {error}", type="json_invalid")
-        raise InvalidInput(f"body: not JSON: {error}", errors=[wrong]) from None
+        asked = RenderRequest.model_validate(given)
     except ValidationError as error:
-        raise invalid_input(error, prefix=("body",)) from None
+        raise invalid_input(error, prefix=("body",), shape=RenderRequest) from None
     found, rendered = await get_resources(request).prompts.render(request.path_params["ref"], project_id, asked)
     body: JsonObject = {
         "text" if isinstance(rendered, str) else "messages": rendered,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from prompt_service.prompts.cache import Lease, Pointer, PromptCache, pointer_of
+from prompt_service.prompts.checks import Place, check_name, check_placeholders
 from prompt_service.prompts.rendering import CompiledPrompt, Renderer, canonical_json
 from prompt_service.prompts.repository import PromptRepository
 from prompt_service.prompts.variables import check_schema, infer_schema
@@ -29,7 +30,6 @@ from studio.errors import Conflict, FieldError, InvalidInput, NotFound
 from studio.web.preconditions import check_if_match, etag_of
 
 CACHED_VERSIONS = 2048
-Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class PromptService:
     # Writing
 
     async def create(self, draft: PromptDraft, actor: str) -> Prompt:
+        check_name(draft.name, ("body",))
         given = draft.content()
         content = None if given is None else await self.checked(given, ("body",))
         return await self._repository.create(draft, content, actor)
@@ -120,6 +121,7 @@ class PromptService:
         if content.engine == "jinja2":
             for loc, text in content.texts():
                 await self._check_text(text, (*place, *loc))
+        check_placeholders(content, place)
         try:
             for field in ("config", "variables"):
                 canonical_json(getattr(content, field))

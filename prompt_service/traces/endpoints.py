@@ -1,28 +1,42 @@
 """`/api/v1/traces`."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Request
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from prompt_service.deps import ResourcesDep, get_resources
 from prompt_service.resources import Resources
 from prompt_service.traces.query import TraceFilter
-from studio.contracts.base import Contract, Json, Page, Timestamp
+from prompt_service.traces.reading import read_spans
+from studio.contracts.base import Contract, Page, Timestamp
 from studio.contracts.prompts import DEFAULT_PROJECT
 from studio.contracts.spans import IngestResult, Span, SpanKind, SpanStatus
 from studio.contracts.traces import StoredRejection, TraceDetail, TraceSummary
 from studio.errors import DependencyUnavailable, FieldError, InvalidInput
 from studio.web.field_errors import invalid_input
+from studio.web.json_route import JsonRoute, check_json_type
+from studio.web.openapi import problems
 from studio.web.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
+from studio.web.query import open_parameter
 
-router = APIRouter(prefix="/api/v1", tags=["traces"])
+router = APIRouter(prefix="/api/v1", tags=["traces"], route_class=JsonRoute)
 METADATA = "metadata."
 _SHORT_NAMES = {"project": "project_id", "session": "session_id", "user": "user_id", "run": "run_id"}
 _Text = Annotated[str, Field(max_length=256)]
+
+
+def _written_out(value: object) -> object:
+    if isinstance(value, str) and not _DATE.match(value):
+        raise ValueError("must be a time as in RFC 3339, such as 2026-11-30T08:00:00Z")
+    return value
+
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_Moment = Annotated[Timestamp, BeforeValidator(_written_out)]
 
 
 class TraceQuery(Contract):
@@ -41,9 +55,9 @@ class TraceQuery(Contract):
     tag: _Text | None = None
     q: Annotated[str | None, Field(max_length=256, description="Text in an input or output")] = None
     min_cost: Annotated[Decimal | None, Field(ge=0, lt=10**20, description="US dollars, of the whole trace")] = None
-    min_duration_ms: Annotated[float | None, Field(ge=0, description="Of the whole trace")] = None
-    start: Annotated[Timestamp | None, Field(alias="from", description="The retention's start unless given")] = None
-    end: Annotated[Timestamp | None, Field(alias="to", description="Exclusive; now unless given")] = None
+    min_duration_ms: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="Of the whole trace")] = None
+    start: Annotated[_Moment | None, Field(alias="from", description="The retention's start unless given")] = None
+    end: Annotated[_Moment | None, Field(alias="to", description="Exclusive; now unless given")] = None
     limit: Annotated[int, Field(ge=1, le=200)] = DEFAULT_LIMIT
     cursor: Annotated[str | None, Field(max_length=1024)] = None
 
@@ -54,65 +68,41 @@ def _query_docs() -> dict[str, Any]:
         {"name": name, "in": "query", "schema": part, "description": part.get("description", "")}
         for name, part in schema["properties"].items()
     ]
-    metadata = {
-        "name": "metadata",
-        "in": "query",
-        "style": "form",
-        "explode": True,
-        "description": "`metadata.KEY=value`: the span's metadata has this value under KEY",
-        "schema": {"type": "string"},
-    }
-    return {"parameters": [*named, metadata]}
+    short = [
+        {"name": name, "in": "query", "schema": {"type": "string"}, "description": f"Short for `{whole}`"}
+        for name, whole in _SHORT_NAMES.items()
+    ]
+    metadata = open_parameter("metadata", "The span's metadata has this value under KEY")
+    return {"parameters": [*named, *short, *metadata["parameters"]]}
+
+
+class SpanBatch(Contract):
+    """Body of `POST /traces`: read by hand, so that one span that is wrong never costs the others."""
+
+    spans: list[Span]
 
 
 _INGEST_DOCS: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["spans"],
-                    "additionalProperties": False,
-                    "properties": {"spans": {"type": "array", "items": Span.model_json_schema()}},
-                }
-            }
-        },
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SpanBatch"}}},
     }
 }
 
 
-@router.post("/traces", status_code=202, openapi_extra=_INGEST_DOCS)
+@router.post("/traces", status_code=202, summary="Store finished spans", openapi_extra=_INGEST_DOCS)
 async def ingest_spans(request: Request) -> IngestResult:
-    """Store finished spans. One that is wrong never costs the others; sending a span again replaces it.
+    """One that is wrong never costs the others; sending a span again replaces it.
 
     Answers when the store has them. 503 means: send all of it again.
     """
-    spans = _spans(await request.body())
-    return await get_resources(request).writer.ingest(spans)
+    check_json_type(request)
+    return await get_resources(request).writer.ingest(await read_spans(await request.body()))
 
 
-def _spans(body: bytes) -> list[Json]:
-    try:
-        parsed: Any = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _wrong_body([], f"not JSON: {error}") from None
-    if not isinstance(parsed, dict) or not isinstance(spans := parsed.get("spans"), list):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        raise _wrong_body(["spans"], "an object with a list 'spans' is expected")
-    for name in parsed.keys() - {"spans"}:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        raise _wrong_body([str(name)], "there is no such field")  # pyright: ignore[reportUnknownArgumentType]
-    return spans  # pyright: ignore[reportUnknownVariableType]
-
-
-def _wrong_body(place: list[str | int], message: str) -> InvalidInput:
-    loc: list[str | int] = ["body", *place]
-    detail = f"{'.'.join(map(str, loc))}: {message}"
-    return InvalidInput(detail, errors=[FieldError(loc=loc, msg=message, type="body")])
-
-
-@router.get("/traces", openapi_extra=_query_docs())
+@router.get("/traces", summary="List traces, newest first", openapi_extra=_query_docs())
 async def list_traces(request: Request) -> Page[TraceSummary]:
-    """Newest first. Session, user, run and workflow may be any span's of a trace, cost and duration are the whole
+    """Session, user, run and workflow may be any span's of a trace, cost and duration are the whole
     trace's; one span must meet all other filters together.
     """
     resources = get_resources(request)
@@ -125,18 +115,17 @@ async def list_traces(request: Request) -> Page[TraceSummary]:
         before=_before(asked.cursor),
         limit=asked.limit + 1,
     )
-    items = found[: asked.limit]
-    more = len(found) > asked.limit
-    last = items[-1] if more else None
-    cursor = None if last is None else encode_cursor(round(last.started_at.timestamp() * 1_000_000), last.trace_id)
+    items = [one.summary for one in found[: asked.limit]]
+    last = found[asked.limit - 1] if len(found) > asked.limit else None
+    cursor = None if last is None else encode_cursor(last.first_micros, last.summary.trace_id)
     return Page(items=items, next_cursor=cursor)
 
 
-@router.get("/traces/rejected")
-async def list_rejected(
+@router.get("/traces/rejected", summary="List spans that could not be stored, newest first")
+async def list_rejected_spans(
     resources: ResourcesDep, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[StoredRejection]:
-    """Spans that could not be stored, newest first, each with the reason."""
+    """Each with the reason."""
     before = None if cursor is None else _moment_key(decode_cursor(cursor, 1)[0])
     found = await resources.traces.list_rejected(before=before, limit=limit + 1)
     items = found[:limit]
@@ -145,7 +134,7 @@ async def list_rejected(
     return Page(items=items, next_cursor=None if last is None else encode_cursor(last))
 
 
-@router.get("/traces/{trace_id}")
+@router.get("/traces/{trace_id}", summary="Read a trace", responses=problems(404))
 async def get_trace(trace_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], resources: ResourcesDep) -> TraceDetail:
     """The tree of a trace's spans with their whole payloads, and totals."""
     return await resources.traces.get_trace(trace_id)
@@ -162,7 +151,7 @@ def _asked(request: Request) -> tuple[TraceQuery, dict[str, str]]:
     try:
         return TraceQuery.model_validate(named), metadata
     except ValidationError as error:
-        raise invalid_input(error, prefix=("query",)) from None
+        raise invalid_input(error, prefix=("query",), shape=TraceQuery) from None
 
 
 def _before(cursor: str | None) -> tuple[int, str] | None:

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import orjson
@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from pydantic import ValidationError
 
+from prompt_service.traces.reading import UnreadableSpan
 from prompt_service.traces.rows import PAYLOAD_COLUMNS, SPAN_COLUMNS, SpanRow, to_row
 from prompt_service.traces.schema import PAYLOADS, REJECTED, SPANS
 from prompt_service.traces.store import DEPENDENCY, Insert, RefusedRows, TraceStore
@@ -57,11 +58,12 @@ class _Group:
 class SpanWriter:
     """Group commit: while one insert runs, what arrives waits and goes into the next, together.
 
-    Use as `async with SpanWriter(store, payload_bytes) as writer`; leaving writes what is still waiting.
+    Use as `async with SpanWriter(…) as writer`; leaving writes what is still waiting.
     """
 
-    def __init__(self, store: TraceStore, payload_bytes: int) -> None:
+    def __init__(self, store: TraceStore, payload_bytes: int, retention_days: int) -> None:
         self._store = store
+        self._retention = timedelta(days=retention_days)
         self._payload_bytes = payload_bytes
         self._waiting: list[_Group] = []
         self._rows = 0
@@ -80,7 +82,9 @@ class SpanWriter:
         await self._task
 
     async def ingest(self, spans: Sequence[Json]) -> IngestResult:
-        """Store what can be stored; the rest goes to the rejected spans. Returns when the store has both.
+        """Store what can be stored; the rest goes to the rejected spans, as does every `UnreadableSpan` among them.
+
+        Returns when the store has both.
 
         Raises `DependencyUnavailable` when nothing of this is known to be stored; sending it all again does no harm.
         """
@@ -90,11 +94,10 @@ class SpanWriter:
         rejected: list[RejectedSpan] = []
         for index, raw in enumerate(spans):
             try:
-                row = to_row(Span.model_validate(raw), self._payload_bytes)
-                entries.append((index, _Entry(row, raw)))
+                entries.append((index, _Entry(self._row(raw), raw)))
             except ValidationError as error:
                 rejected.append(RejectedSpan(index=index, error=_described(error)))
-            except (ValueError, orjson.JSONEncodeError) as error:
+            except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
                 rejected.append(RejectedSpan(index=index, error=str(error)))
         group = _Group(
             [entry for _, entry in entries],
@@ -107,6 +110,16 @@ class SpanWriter:
         INGESTED.labels("accepted").inc(len(spans) - len(rejected))
         INGESTED.labels("rejected").inc(len(rejected))
         return IngestResult(accepted=len(spans) - len(rejected), rejected=sorted(rejected, key=lambda one: one.index))
+
+    def _row(self, raw: Json) -> SpanRow:
+        """Raises `ValueError`, and whatever else a value causes that nobody foresaw: it costs this span alone."""
+        if isinstance(raw, UnreadableSpan):
+            raise ValueError(raw.error)  # noqa: TRY004 - its value is wrong, as with every other span that is refused
+        span = Span.model_validate(raw)
+        row = to_row(span, self._payload_bytes)
+        if span.started_at + self._retention <= datetime.now(UTC):
+            raise ValueError(f"started_at: older than the retention of {self._retention.days} days")
+        return row
 
     async def _write(self, group: _Group) -> None:
         self._waiting.append(group)
@@ -199,4 +212,6 @@ def _described(error: ValidationError) -> str:
 
 
 def _kept(raw: Json) -> str:
+    if isinstance(raw, UnreadableSpan):
+        return raw.raw[:REJECTED_BYTES].decode(errors="replace")
     return orjson.dumps(raw, option=orjson.OPT_NON_STR_KEYS)[:REJECTED_BYTES].decode(errors="ignore")

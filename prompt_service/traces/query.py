@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -63,6 +63,13 @@ class TraceFilter:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+class ListedTrace(NamedTuple):
+    """A trace in a list. Its place there is when its first span in the range started, in microseconds, and its id."""
+
+    first_micros: int
+    summary: TraceSummary
+
+
 class TraceQueries:
     def __init__(self, store: TraceStore) -> None:
         self._store = store
@@ -75,9 +82,11 @@ class TraceQueries:
         end: datetime,
         before: tuple[int, str] | None,
         limit: int,
-    ) -> list[TraceSummary]:
-        """Newest first, of those with a span that started in [start, end); `before` is a trace's start in
-        microseconds and its id.
+    ) -> list[ListedTrace]:
+        """Newest first, of those with a span that started in [start, end); `before` is the key of the trace before.
+
+        A span that was sent again under another project or start may still have its row of before: what a filter
+        finds is asked for again among the rows that count.
         """
         conditions, parameters = _conditions(wanted)
         parameters |= {"start": _micros(start), "end": _micros(end), "limit": limit}
@@ -97,19 +106,37 @@ class TraceQueries:
         if wanted.min_duration_ms is not None:
             having.append(f"{_DURATION} >= {{min_duration:Float64}}")
             parameters["min_duration"] = wanted.min_duration_ms
-        if before is not None:
-            having.append("(first_micros, trace_id) < ({before_micros:Int64}, {before_id:String})")
-            parameters |= {"before_micros": before[0], "before_id": before[1]}
-        page = await self._store.query(
-            f"""
-SELECT trace_id, {_MICROS}(min(started_at)) AS first_micros FROM spans FINAL WHERE {scope}
-GROUP BY trace_id {"HAVING " + " AND ".join(having) if having else ""}
-ORDER BY first_micros DESC, trace_id DESC LIMIT {{limit:UInt32}}""",
-            parameters,
-        )
-        ids = [row["trace_id"] for row in page]
-        summaries = await self._summaries(ids)
-        return [summaries[trace_id] for trace_id in ids if trace_id in summaries]
+
+        def select(source: str, *further: str) -> str:
+            only = " AND ".join([*having, *further])
+            return (
+                f"SELECT trace_id, {_MICROS}(min(started_at)) AS first_micros FROM {source} WHERE {scope} "
+                f"GROUP BY trace_id {'HAVING ' + only if only else ''}"
+            )
+
+        newest = "ORDER BY first_micros DESC, trace_id DESC LIMIT {limit:UInt32}"
+        older = "(first_micros, trace_id) < ({before_micros:Int64}, {before_id:String})"
+        filtered = bool(having) or wanted.project_id is not None
+        listed: list[ListedTrace] = []
+        while len(listed) < limit:
+            if before is not None:
+                parameters |= {"before_micros": before[0], "before_id": before[1]}
+            chosen = select("spans FINAL", *([] if before is None else [older]))
+            page = [
+                (row["first_micros"], row["trace_id"])
+                for row in await self._store.query(f"{chosen} {newest}", parameters)
+            ]
+            ids = [trace_id for _, trace_id in page]
+            if filtered and ids:
+                latest = select(f"(SELECT * FROM spans WHERE trace_id IN {{ids:Array(String)}} {_ONCE})")
+                kept = {row["trace_id"] for row in await self._store.query(latest, parameters | {"ids": ids})}
+                ids = [trace_id for trace_id in ids if trace_id in kept]
+            summaries = await self._summaries(ids)
+            listed += [ListedTrace(micros, summaries[one]) for micros, one in page if one in summaries]
+            if len(page) < limit:
+                break
+            before = page[-1]
+        return listed[:limit]
 
     async def _summaries(self, trace_ids: list[str]) -> dict[str, TraceSummary]:
         if not trace_ids:
@@ -185,7 +212,8 @@ def _conditions(wanted: TraceFilter) -> tuple[list[str], dict[str, Any]]:
         conditions.append("has(tags, {tag:String})")
         parameters["tag"] = wanted.tag
     for index, (key, value) in enumerate(wanted.metadata.items()):
-        conditions.append(f"metadata[{{key{index}:String}}] = {{value{index}:String}}")
+        place = f"{{key{index}:String}}"
+        conditions.append(f"mapContains(metadata, {place}) AND metadata[{place}] = {{value{index}:String}}")
         parameters |= {f"key{index}": key, f"value{index}": value}
     if wanted.text is not None:
         conditions.append(

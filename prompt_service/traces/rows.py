@@ -12,14 +12,16 @@ from studio.contracts.spans import CutPayload, Span, cut_payload
 
 PREVIEW_CHARACTERS = 200
 COST_STEP = Decimal("0.000000000001")
-MAX_COST = Decimal(10) ** 20
+MAX_COST = Decimal(10) ** 15
+"""With the column's twelve places a decimal of 28 digits holds it exactly."""
 MAX_INTEGER = 2**53
+"""Of a count of tokens: sums stay within 64 bits."""
 FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 _NOT_PLAIN = {"params", "input", "input_cut", "output", "output_cut", "cost_usd"}
 _PLAIN_FIELDS = tuple(name for name in Span.model_fields if name not in _NOT_PLAIN)
-_INTEGER_FIELDS = tuple(
-    name for name in Span.model_fields if name.endswith("_tokens") or name in {"workflow_version", "prompt_version"}
+_LIMITS = {name: MAX_INTEGER for name in Span.model_fields if name.endswith("_tokens")} | dict.fromkeys(
+    ("workflow_version", "prompt_version"), 2**63 - 1
 )
 SPAN_COLUMNS = (*_PLAIN_FIELDS, "params", "cost_usd", "input_preview", "output_preview", "ingested_at")
 PAYLOAD_COLUMNS = (
@@ -45,9 +47,9 @@ def to_row(span: Span, payload_bytes: int) -> SpanRow:
     for name in ("started_at", "ended_at"):
         if not FIRST_YEAR <= getattr(span, name).year < LAST_YEAR:
             raise ValueError(f"{name}: the year must be from {FIRST_YEAR} to {LAST_YEAR - 1}")
-    for name in _INTEGER_FIELDS:
-        if not -MAX_INTEGER <= (getattr(span, name) or 0) <= MAX_INTEGER:
-            raise ValueError(f"{name}: larger than {MAX_INTEGER}")
+    for name, limit in _LIMITS.items():
+        if not -limit <= (getattr(span, name) or 0) <= limit:
+            raise ValueError(f"{name}: larger than {limit}")
     cost = span.cost_usd
     if cost is not None:
         if not cost.is_finite() or cost >= MAX_COST:

@@ -5,7 +5,7 @@ A prompt's document is `kind: prompt` and the fields of `POST /api/v1/prompts`.
 
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Strict, Tag, model_serializer, model_validator
 
 from studio.contracts.base import Contract, Identifier, JsonObject, Name, Timestamp, Wire
 
@@ -40,12 +40,12 @@ class PlaceholderMessage(Contract):
 
 def _message_form(value: Any) -> str:
     if isinstance(value, dict):
-        return "placeholder" if "placeholder" in value else "message"
-    return "placeholder" if isinstance(value, PlaceholderMessage) else "message"
+        return "<placeholder>" if "placeholder" in value else "<message>"
+    return "<placeholder>" if isinstance(value, PlaceholderMessage) else "<message>"
 
 
 MessageTemplate = Annotated[
-    Annotated[TextMessage, Tag("message")] | Annotated[PlaceholderMessage, Tag("placeholder")],
+    Annotated[TextMessage, Tag("<message>")] | Annotated[PlaceholderMessage, Tag("<placeholder>")],
     Discriminator(_message_form),
 ]
 Messages = Annotated[list[MessageTemplate], Field(min_length=1, max_length=200)]
@@ -295,7 +295,7 @@ class ApplyPrompts(Contract):
     """Body of `POST /prompts:apply`: everything is checked before anything is written."""
 
     prompts: Annotated[list[PromptDocument], Field(max_length=1000)]
-    dry_run: bool = False
+    dry_run: Annotated[bool, Strict()] = False
 
 
 class AppliedPrompt(Wire):

@@ -4,9 +4,9 @@ import hashlib
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PlainSerializer, StringConstraints
 
-from studio.contracts.base import Contract, Json, JsonObject, Timestamp, Wire
+from studio.contracts.base import Json, JsonObject, Timestamp, Wire
 
 TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -17,6 +17,8 @@ SpanStatus = Literal["ok", "error", "cancelled", "incomplete"]
 UsageSource = Literal["provider", "estimated", "partial", "none"]
 CostSource = Literal["provider", "computed", "estimated", "unpriced"]
 Tokens = Annotated[int, Field(ge=0)]
+Cost = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str, when_used="json")]
+"""US dollars; in JSON a plain decimal string, never a float."""
 
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
@@ -39,7 +41,7 @@ def cut_payload(written: bytes, limit: int) -> tuple[str, CutPayload]:
     return written[:limit].decode(errors="ignore"), cut
 
 
-class Span(Contract):
+class Span(Wire):
     """One finished piece of work.
 
     `prompt_tokens` and `completion_tokens` are inclusive totals; cached, cache-write, audio and reasoning tokens are
@@ -85,7 +87,7 @@ class Span(Contract):
     audio_tokens: Tokens = 0
     reasoning_tokens: Tokens = 0
     usage_source: UsageSource = "none"
-    cost_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    cost_usd: Annotated[Cost, Field(ge=0)] | None = None
     cost_source: CostSource = "unpriced"
     price_revision: str | None = None
     tags: list[str] = []

@@ -115,6 +115,7 @@ UNION_TAGS = frozenset(
         "<quorum>",
         "<cron>",
         "<crons>",
+        *("<message>", "<placeholder>"),  # of a prompt
         *(f"<{key}>" for key in STEP_KEYS),
     }
 )

@@ -1,15 +1,7 @@
 """What can be asked of the trace store."""
 
-from decimal import Decimal
-from typing import Annotated
-
-from pydantic import PlainSerializer
-
 from studio.contracts.base import Timestamp, Wire
-from studio.contracts.spans import Span, SpanKind, SpanStatus
-
-Cost = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str, when_used="json")]
-"""US dollars; in JSON a plain decimal string, never a float."""
+from studio.contracts.spans import Cost, Span, SpanKind, SpanStatus
 
 
 class TraceTotals(Wire):
@@ -53,7 +45,7 @@ class TraceSummary(Wire):
     totals: TraceTotals
 
 
-class TraceSpan(Span, Wire):
+class TraceSpan(Span):
     """A span with its children, in the order in which they started."""
 
     duration_ms: float

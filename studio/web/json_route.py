@@ -22,6 +22,8 @@ _INFINITE = "number is infinity when parsed as double"
 _BAD_UTF8 = "str is not valid UTF-8: surrogates not allowed"
 _DEEP = "depth limit exceeded"
 _HALF = "text holds half a character, such as `\\ud83d` without its other half"
+HALF_CHARACTER = "half_character"
+"""The type of that fault."""
 _EMPTY = "it is empty"
 _PLAIN = {
     "UTF-8 byte order mark (BOM) is not supported": "it begins with a byte order mark (BOM); send it without",
@@ -64,6 +66,8 @@ def _not_json(body: bytes, error: JSONDecodeError) -> InvalidInput:
         line, column = _bad_utf8(body)
     elif constant := _CONSTANT.match(error.doc, error.pos):
         message = f"{constant[0]} is no JSON number; write null, or leave it out"
+    elif message == _HALF:
+        kind = HALF_CHARACTER
     elif error.msg == _DEEP:
         kind = "too_deep"
     fault = FieldError(loc=["body"], msg=message, type=kind, line=line, column=column)
@@ -146,6 +150,15 @@ def _refuse(loc: Loc, message: str, kind: str) -> None:
     raise InvalidInput(f"{place}: {message}", errors=[FieldError(loc=list(loc), msg=message, type=kind)])
 
 
+async def read_json(request: Request, *, without: Json = None) -> Json:
+    """The body; `without` stands for one that is not there. Raises as `parse_json`, and `UnsupportedMediaType`."""
+    body = await request.body()
+    if not body:
+        return without
+    check_json_type(request)
+    return parse_json(body)
+
+
 class _JsonRequest(Request):
     _value: Json
 
@@ -153,7 +166,7 @@ class _JsonRequest(Request):
         return self._value
 
     async def parse(self) -> None:
-        self._value = parse_json(await self.body())
+        self._value = await read_json(self)
 
 
 class JsonRoute(APIRoute):
@@ -173,9 +186,7 @@ class JsonRoute(APIRoute):
             if not takes_body:
                 return await handle(request)
             parsed = _JsonRequest(request.scope, request.receive)
-            if await parsed.body():
-                check_json_type(request)
-                await parsed.parse()
+            await parsed.parse()
             return await handle(parsed)
 
         return handle_json

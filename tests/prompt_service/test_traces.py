@@ -16,6 +16,7 @@ from studio.contracts.spans import Span
 from studio.tracing import SpanSender
 from tests.support.prompt_engine import Project, eventually
 
+AS_JSON = {"Content-Type": "application/json"}
 START = datetime.now(UTC).replace(microsecond=123456) - timedelta(minutes=5)
 
 
@@ -36,7 +37,7 @@ def span(
 
 async def send(project: Project, *spans: Any) -> Any:
     body = io.BytesIO(orjson.dumps({"spans": spans}))
-    async with project.session.post(f"{project.url}/api/v1/traces", data=body) as response:
+    async with project.session.post(f"{project.url}/api/v1/traces", data=body, headers=AS_JSON) as response:
         assert response.status == 202, await response.text()
         return await response.json()
 
@@ -52,7 +53,7 @@ class TestIngest:
             {"name": "nothing"},
             "text",
             span(prompts, kind="nonsense"),
-            span(prompts, extra=1),
+            span(prompts, name=1),
             span(prompts, started_at="1066-10-14T00:00:00Z"),
             span(prompts, cost_usd="1e30"),
             span(prompts, prompt_tokens=2**60),
@@ -96,7 +97,7 @@ class TestIngest:
 
     @pytest.mark.parametrize("body", [b"{", b"[]", b'{"spans": {}}', b'{"spans": [], "more": 1}', b"{}"])
     async def test_refuses_a_wrong_body(self, prompts: Project, body: bytes):
-        async with prompts.session.post(f"{prompts.url}/api/v1/traces", data=body) as response:
+        async with prompts.session.post(f"{prompts.url}/api/v1/traces", data=body, headers=AS_JSON) as response:
             assert response.status == 422
             assert (await response.json(content_type=None))["errors"][0]["loc"][0] == "body"
 

@@ -47,6 +47,10 @@ async def migrated(mongo_url: str, database: str = "prompts_test") -> None:
     )
 
 
+_WITHOUT_PROJECT = {("POST", "prompts"), ("POST", "prompts:apply"), ("POST", "render"), ("POST", "traces")}
+"""Calls whose body says the project, or that have none."""
+
+
 class Answer(NamedTuple):
     status: int
     body: Any
@@ -65,8 +69,9 @@ class Project:
         self, method: str, path: str, body: Any = None, *, at: str | None = None, headers: JsonObject | None = None
     ) -> Answer:
         """`path` below `/api/v1`; `at` is another engine's address."""
-        separator = "&" if "?" in path else "?"
-        url = f"{at or self.url}/api/v1/{path}{separator}project_id={self.id}"
+        url = f"{at or self.url}/api/v1/{path}"
+        if (method, path) not in _WITHOUT_PROJECT and not path.startswith("traces/"):
+            url += f"{'&' if '?' in path else '?'}project_id={self.id}"
         async with self.session.request(method, url, json=body, headers=headers) as response:
             text = await response.read()
             return Answer(response.status, await response.json(content_type=None) if text else None, response.headers)

@@ -49,6 +49,7 @@ class SpanSink:
     async def _take(self, request: web.Request) -> web.Response:
         document: dict[str, Any] = await request.json()
         spans = [Span.model_validate(span) for span in document["spans"]]
+        assert all(span.keys() <= Span.model_fields.keys() for span in document["spans"])
         self.spans.extend(spans)
         self._changed.set()
         self._changed = asyncio.Event()
