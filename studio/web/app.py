@@ -48,6 +48,7 @@ def create_base_app(
         lifespan=lifespan,
         default_response_class=JSONResponse,
         generate_unique_id_function=operation_id,
+        separate_input_output_schemas=False,
         redoc_url=None,
         telemetry={
             "tracing": False,
