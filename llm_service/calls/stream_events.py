@@ -107,7 +107,8 @@ class StreamReader:
         self.begun = True
         if data.strip() == b"[DONE]":
             self.done = True
-            return event if self.whole else b""
+            told = event if data == b"[DONE]" else DONE  # not every client strips what surrounds it
+            return told if self.whole else b""
         try:
             chunk = read_foreign_json(data)
         except UnreadableJson:

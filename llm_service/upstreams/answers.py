@@ -106,12 +106,13 @@ async def read_stream_start(response: aiohttp.ClientResponse, upstream: Upstream
             break
         begun.append(chunk)
         size += len(chunk)
+        if size > upstream.max_answer_bytes:
+            raise _too_large(upstream)
         if is_stream is None:
-            head += chunk
+            chunk = head = (head + chunk).lstrip()
             is_stream = _begins_stream(head)
             if is_stream is None:
                 continue
-            chunk = head
         if not is_stream:
             break
         try:
@@ -121,8 +122,6 @@ async def read_stream_start(response: aiohttp.ClientResponse, upstream: Upstream
         first = next((event for event in events if event_data(event) is not None), None)
         if first is not None:
             return _started(response, b"".join(begun), first)
-        if size > upstream.max_answer_bytes:
-            raise _too_large(upstream)
     deadline.reschedule(None)
     if is_stream and event_data(splitter.rest) is not None:  # its only event, and the end of it was left out
         return _started(response, b"".join(begun), splitter.rest)
@@ -204,12 +203,12 @@ def _error_of_choice(choice: JsonObject) -> Any:
 
 
 def _status_of(error: JsonObject) -> int:
-    """The HTTP status that an error names; 502 when it names none."""
+    """The HTTP status that an error names; 502 when it names none, or 500, which would say that we have failed."""
     for name in ("status", "code", "status_code"):
         code: Any = error.get(name)
         if isinstance(code, str) and len(code) == 3 and code.isdecimal():
             code = int(code)
-        if isinstance(code, int) and 400 <= code < 600:
+        if isinstance(code, int) and 400 <= code < 600 and code != 500:
             return code
     named = f"{error.get('type')} {error.get('code')}"[:200]
     return next((status for word, status in _STATUS_OF_TYPE if word in named), 502)
