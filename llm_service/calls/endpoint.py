@@ -101,7 +101,11 @@ class _Serving:
         with self._patience():
             answer = await self._ask()
         if answer.ok and answer.is_event_stream:
-            answer = as_whole(self.record.operation, answer, self._reader(), self.upstream.name)
+            reader = self._reader()
+            try:
+                answer = as_whole(self.record.operation, answer, reader, self.upstream.name)
+            finally:  # what a broken answer cost is counted too
+                self.record.usage, self.record.output = reader.usage, reader.output()
         await pass_on(self.record, answer, self.send)
 
     async def stream(self) -> None:

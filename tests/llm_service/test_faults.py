@@ -22,7 +22,10 @@ def chat(text: str = "hello", **fields: Any) -> dict[str, Any]:
 
 async def post(url: str, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Answered:
     sent = io.BytesIO(body if isinstance(body, bytes) else orjson.dumps(body))
-    async with aiohttp.ClientSession() as session, session.post(url + path, data=sent, headers=headers) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url + path, data=sent, headers={"Content-Type": "application/json"} | headers) as answer,
+    ):
         lower = {name.lower(): value for name, value in answer.headers.items()}
         return answer.status, lower, await answer.read()
 
