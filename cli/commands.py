@@ -86,15 +86,20 @@ def export(
 
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders with everything below them.", exists=True)],
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the stack, which also looks for what the files name.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong with definitions; nothing is stored. Exit code 1 when something is.
+
+    Needs no running stack, except for --online.
 
     Example: studio validate examples/
     """
     from cli import definitions
 
-    definitions.validate(paths, as_json=as_json)
+    definitions.validate(paths, online=online, as_json=as_json)
 
 
 def graph(

@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.files import FilesRejected, Place, Sources, read_sources
 from cli.mermaid import mermaid
 from cli.output import count_text, err, out, plain, print_json, safe
-from cli.remote import FAILED, with_api
+from cli.remote import FAILED, api_answers, with_api
 from studio.clients.api import ApiClient
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import AnyWorkflow, parse_workflow
@@ -30,6 +30,9 @@ _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
 def apply(paths: Sequence[Path], *, dry_run: bool, as_json: bool) -> None:
     with rejections_reported(as_json=as_json):
         sources = read_sources(paths)
+        if dry_run and not api_answers():
+            _check_dry_run(sources, as_json=as_json)
+            return
         report = with_api(lambda api: apply_sources(api, sources, dry_run=dry_run))
     if as_json:
         print_json(_with_places(report, sources))
@@ -45,20 +48,47 @@ def export(kinds: Sequence[str], *, name: str | None, project: str | None, as_js
         typer.echo(text, nl=False)
 
 
-def validate(paths: Sequence[Path], *, as_json: bool) -> None:
+def validate(paths: Sequence[Path], *, online: bool, as_json: bool) -> None:
     with rejections_reported(as_json=as_json):
         sources = read_sources(paths)
-        report = with_api(lambda api: api.validate(sources.values))
-        if report.errors:
-            raise FilesRejected([sources.place_finding(finding) for finding in report.errors])
-    warnings = [sources.place_finding(finding) for finding in report.warnings]
+        if online:
+            answer = with_api(lambda api: api.validate(sources.values))
+            errors = [sources.place_finding(finding) for finding in answer.errors]
+            warnings, graph = [sources.place_finding(finding) for finding in answer.warnings], answer.graph
+        else:
+            from cli.offline import check_offline
+
+            report = check_offline(sources)
+            errors, warnings, graph = report.errors, report.warnings, report.graph
+        if errors:
+            raise FilesRejected(errors)
     if as_json:
         places = [plain(place) for place in warnings]
-        print_json({"valid": True, "errors": [], "warnings": places, "graph": plain(report.graph)})
+        print_json({"valid": True, "errors": [], "warnings": places, "graph": plain(graph)})
     else:
         _print_warnings(warnings)
-        documents, files = count_text(len(sources.values), "document"), count_text(len(sources.files), "file")
-        out().print(Text.assemble(("valid", "green"), f": {documents} in {files}"))
+        _print_valid(sources)
+
+
+def _check_dry_run(sources: Sources, *, as_json: bool) -> None:
+    """Without a stack: whether `apply` would take the documents, but not what would be new. Raises `FilesRejected`."""
+    from cli.offline import check_offline
+
+    report = check_offline(sources)
+    if report.errors:
+        raise FilesRejected(report.errors)
+    if as_json:
+        places = [plain(place) for place in report.warnings]
+        print_json({"dry_run": True, "offline": True, "valid": True, "warnings": places})
+        return
+    _print_warnings(report.warnings)
+    _print_valid(sources)
+    err().print(Text("No stack answers, so what would be created or updated is not known.", "dim"))
+
+
+def _print_valid(sources: Sources) -> None:
+    documents, files = count_text(len(sources.values), "document"), count_text(len(sources.files), "file")
+    out().print(Text.assemble(("valid", "green"), f": {documents} in {files}"))
 
 
 def graph(path: Path, *, name: str | None, as_json: bool) -> None:

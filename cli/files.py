@@ -60,6 +60,14 @@ class Sources:
         """The file of each document."""
         return [name for name, _ in self._all()]
 
+    @property
+    def documents(self) -> list[Document]:
+        return [document for _, document in self._all()]
+
+    def place(self, index: int, error: FieldError) -> Place:
+        """Place an error of the document at `index`; its `loc` is relative to the document."""
+        return self._place(index, error.loc, error.msg, error.hint)
+
     def _all(self) -> list[tuple[str, Document]]:
         return [(file.name, document) for file in self.files for document in file.documents]
 

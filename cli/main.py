@@ -1,7 +1,10 @@
 """The `studio` command."""
 
+from typing import Annotated
+
 import typer
 
+from cli.catalog_commands import register as register_catalog_commands
 from cli.commands import register as register_commands
 from cli.prompt_commands import register as register_prompt_commands
 from cli.rerun_commands import register as register_rerun_commands
@@ -17,7 +20,27 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"studio {version('ai-studio')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """AI Studio: run AI agents in production."""
+
+
 register_commands(app)
+register_catalog_commands(app)
 register_steering_commands(app)
 register_schedule_commands(app)
 register_rerun_commands(app)

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
@@ -9,6 +10,7 @@ from typing import NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.text import Text
+from yarl import URL
 
 from cli.output import err, safe
 from cli.settings import load_cli_settings
@@ -21,6 +23,8 @@ USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 """What shells say of a command that Ctrl-C ended."""
+
+CONNECT_SECONDS = 3.0
 
 ResultT = TypeVar("ResultT")
 
@@ -39,6 +43,17 @@ def with_api(work: Callable[[ApiClient], Awaitable[ResultT]]) -> ResultT:
 
         with _unreachable("the workflow engine", url, "STUDIO_API_URL"):
             return asyncio.run(run())
+
+
+def api_answers() -> bool:
+    """Whether something listens where the workflow engine should be."""
+    with _reported():
+        url = URL(load_cli_settings().api_url)
+        try:
+            with socket.create_connection((url.host or "", url.port or 80), CONNECT_SECONDS):
+                return True
+        except OSError:
+            return False
 
 
 def with_prompts(work: Callable[[PromptClient], Awaitable[ResultT]]) -> ResultT:

@@ -12,6 +12,7 @@ from yarl import URL
 from studio.clients.http import connection_faults, raise_for_problem
 from studio.contracts.base import Json, JsonObject, Page
 from studio.contracts.batches import Batch, StartBatch
+from studio.contracts.definitions import DefinitionKind
 from studio.contracts.events import RunEvent
 from studio.contracts.interaction import ApprovalOutcome, DecideApproval, PendingApproval, ResolveStep
 from studio.contracts.reports import ApplyReport, ValidationReport
@@ -121,6 +122,22 @@ class ApiClient:
 
     async def send_signal(self, run_id: str, name: str, payload: Json = None) -> Run:
         return Run.model_validate_json(await self._call("POST", ("runs", run_id, "signals", name), {}, payload))
+
+    async def list_definitions(self, kind: DefinitionKind, **filters: str | int | None) -> Page[JsonObject]:
+        """Newest first, each as `GET /{kind}s` gives it; None leaves a filter out."""
+        query = {key: value for key, value in filters.items() if value is not None}
+        return Page[JsonObject].model_validate_json(await self._call("GET", (f"{kind}s",), query))
+
+    async def get_definition(
+        self, kind: DefinitionKind, ref: str, *, project_id: str = "default", version: int | None = None
+    ) -> JsonObject:
+        """The newest version, or the one asked for."""
+        path = (f"{kind}s", ref) if version is None else (f"{kind}s", ref, "versions", str(version))
+        found: JsonObject = orjson.loads(await self._call("GET", path, {"project_id": project_id}))
+        return found
+
+    async def delete_definition(self, kind: DefinitionKind, ref: str, *, project_id: str = "default") -> None:
+        await self._call("DELETE", (f"{kind}s", ref), {"project_id": project_id})
 
     async def list_schedules(self, **filters: str | int | None) -> Page[StoredSchedule]:
         """Newest first. Filters are the query parameters of `GET /schedules`; None leaves one out."""

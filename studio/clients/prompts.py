@@ -82,6 +82,10 @@ class PromptClient:
     async def get_prompt(self, ref: str, *, project_id: str = DEFAULT_PROJECT) -> Prompt:
         return Prompt.model_validate_json(await self._call("GET", ("prompts", ref), {"project_id": project_id}))
 
+    async def delete_prompt(self, ref: str, *, project_id: str = DEFAULT_PROJECT) -> None:
+        """With all its versions."""
+        await self._call("DELETE", ("prompts", ref), {"project_id": project_id})
+
     async def get_version(self, ref: str, version: int, *, project_id: str = DEFAULT_PROJECT) -> PromptVersion:
         path = ("prompts", ref, "versions", str(version))
         return PromptVersion.model_validate_json(await self._call("GET", path, {"project_id": project_id}))

@@ -1,10 +1,29 @@
 """Definitions as the workflow engine stores them and answers with them."""
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import Timestamp, Wire
 from studio.contracts.definitions import Pattern, WorkflowDefinition
+
+
+class Stored(Wire):
+    """What a list of any kind of definitions shows, whether of its newest version or of an older one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ADDED: ClassVar = frozenset({"id", "version", "created_at", "updated_at", "actor"})
+    """The fields that are no part of the document."""
+
+    id: str
+    name: str
+    project_id: str = "default"
+    description: str | None = None
+    version: int
+    created_at: Timestamp
+    updated_at: Timestamp | None = None
 
 
 class StoredAgent(AgentDefinition, Wire):
