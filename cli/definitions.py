@@ -167,14 +167,21 @@ def rejections_reported(*, as_json: bool) -> Generator[None]:
         if as_json:
             print_json({"valid": False, "errors": [plain(place) for place in rejected.places]})
         else:
-            _print_places(rejected.places)
+            print_errors(rejected.places)
         raise typer.Exit(FAILED) from None
 
 
-def _print_places(places: Sequence[Place]) -> None:
+def print_errors(places: Sequence[Place]) -> None:
     for place in places:
         _print_place(place, Text(safe(place.message)))
-    err().print(Text(count_text(len(places), "error"), "red"))
+    if places:
+        err().print(Text(count_text(len(places), "error"), "red"))
+
+
+def print_skipped(places: Sequence[Place]) -> None:
+    """Files that were left out, each once, with the first of what is wrong with it."""
+    for place in {place.file: place for place in reversed(places)}.values():
+        _print_place(place, Text.assemble(("skipped: ", "yellow"), safe(place.message)))
 
 
 def _print_warnings(places: Sequence[Place]) -> None:

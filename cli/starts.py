@@ -1,7 +1,7 @@
 """What `studio run` does."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ from cli.watch import Watched, announce, open_view, show_outcome, watch
 from studio.clients.api import ApiClient
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import Run, RunKind, StartRun
+from studio.errors import NotFound
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def start_and_watch(target: str, options: RunOptions) -> None:
                 report = await apply_sources(api, sources)
                 if not options.as_json:
                     print_report(report, sources)
-            started = await api.start_run(chosen.kind, chosen.ref, options.body(), project_id=chosen.project_id)
+            started = await _start(api, chosen, options)
             if not options.follow:
                 return started, "ended"
             if not options.as_json:
@@ -70,6 +71,22 @@ def start_and_watch(target: str, options: RunOptions) -> None:
 
         run, watched = with_api(work)
     show_outcome(run, watched, followed=options.follow, as_json=options.as_json)
+
+
+async def _start(api: ApiClient, target: Target, options: RunOptions) -> Run:
+    """A name that no workflow has may be an agent's."""
+    try:
+        return await api.start_run(target.kind, target.ref, options.body(), project_id=target.project_id)
+    except NotFound:
+        if target.kind == "agent":
+            raise
+        agent = replace(target, kind="agent")
+        try:
+            return await api.start_run(agent.kind, agent.ref, options.body(), project_id=agent.project_id)
+        except NotFound:
+            where = f"in the project {target.project_id!r}"
+            message = f"There is no workflow and no agent {target.ref!r} {where}. `studio list workflow` shows what is."
+            raise NotFound(message) from None
 
 
 def _sources(target: str) -> Sources | None:

@@ -54,23 +54,25 @@ class ReadyCase:
     own: DefinitionFile
 
 
-def prepare(suites: Sequence[Suite], library: Library) -> list[ReadyCase]:
-    """Raises `FilesRejected` with the place of all that is wrong in the test files."""
+def prepare(suites: Sequence[Suite], library: Library) -> tuple[list[ReadyCase], list[Place]]:
+    """The cases that can run, and the place of all that is wrong with the others."""
     ready: list[ReadyCase] = []
     places: list[Place] = []
     for suite in suites:
         names: set[str] = set()
         for index, document in enumerate(suite.source.documents):
             case = read_case(document)
-            found = case if isinstance(case, list) else _prepare(suite, case, library, names)
+            try:
+                found = case if isinstance(case, list) else _prepare(suite, case, library, names)
+            except FilesRejected as rejected:  # the workflow names what no file holds
+                places += [place for place in rejected.places if place not in places]
+                continue
             if isinstance(found, ReadyCase):
                 names.add(found.case.name)
                 ready.append(found)
             else:
                 places += [placed(suite.source, index, error) for error in found]
-    if places:
-        raise FilesRejected(places)
-    return ready
+    return ready, places
 
 
 def _prepare(suite: Suite, case: Case, library: Library, names: set[str]) -> ReadyCase | list[FieldError]:

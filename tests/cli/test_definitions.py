@@ -151,8 +151,8 @@ class TestValidate:
     async def test_agents_of_another_file_count(self, definitions: Studio) -> None:
         definitions.write("brief.yaml", WORKFLOW)
         definitions.write("writer.yaml", AGENT)
-        assert (await definitions("validate", "brief.yaml")).code == 1
-        (await definitions("validate", "brief.yaml", "writer.yaml")).ok()
+        assert (await definitions("validate", "--online", "brief.yaml")).code == 1
+        (await definitions("validate", "--online", "brief.yaml", "writer.yaml")).ok()
 
     @pytest.mark.parametrize(
         ("change", "place", "message"),
@@ -166,11 +166,11 @@ class TestValidate:
     async def test_errors(self, definitions: Studio, change: tuple[str, str], place: str, message: str) -> None:
         definitions.write("writer.yaml", AGENT)
         definitions.write("brief.yaml", WORKFLOW.replace(*change))
-        done = await definitions("validate", "writer.yaml", "brief.yaml")
+        done = await definitions("validate", "--online", "writer.yaml", "brief.yaml")
         assert done.code == 1
         line = next(line for line in done.err.splitlines() if line.startswith(f"brief.yaml:{place}: "))
         assert message in line
-        assert (await definitions("validate", "brief.yaml", "--json")).json["valid"] is False
+        assert (await definitions("validate", "--online", "brief.yaml", "--json")).json["valid"] is False
 
 
 class TestGraph:

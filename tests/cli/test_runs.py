@@ -125,7 +125,7 @@ class TestRun:
         assert "invalid input" in done.err
         done = await platform.studio("run", "nothing")
         assert (done.code, done.out) == (1, "")
-        assert "There is no workflow 'nothing'" in done.err
+        assert "There is no workflow and no agent 'nothing'" in done.err
 
     async def test_wrong_usage(self, platform: Platform) -> None:
         platform.studio.write("hello.yaml", "kind: prompt\nname: hello\ntemplate: Hello\n")
