@@ -138,7 +138,8 @@ class SpanSender:
         except (ValueError, RecursionError):  # half an emoji, or nested too deep
             written, taken = b"", False
         if not taken:
-            held = {name: storable(value) for name, value in span if isinstance(value, str | dict | list)}
+            texts = (name for name, value in span if isinstance(value, str | dict | list))
+            held = {name: storable(getattr(span, name)) for name in {*CONTENT_FIELDS, *texts}}
             span = span.model_copy(update=held)
             written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
         return _fit(written)
@@ -227,7 +228,12 @@ class SpanSender:
                     assert_never(fate)
         if not taken:
             return crashed + away
-        self._drop(len(crashed), "refused")  # the others were taken: these are the reason
+        for span in crashed:  # once more, now that others were taken: the store may just have come back
+            fate = _Fate.AWAY if away else await self._post([span])
+            if fate is _Fate.AWAY:
+                away.append(span)
+            elif fate is not _Fate.TAKEN:
+                self._drop(1, "refused")
         return away
 
     async def _post(self, batch: list[bytes]) -> _Fate:
