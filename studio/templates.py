@@ -5,6 +5,7 @@ stored prompt are one language.
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from types import TracebackType
@@ -41,6 +42,10 @@ class Template:
         """Every variable that the template reads."""
         self.required = self.variables - _guarded(tree)
         """Those without a `default` and without an `is defined`."""
+        self.paths = frozenset(_paths(tree))
+        """Variables with the fields that follow them: `("steps", "a", "output")`."""
+        self.expression = _expression_in(source)
+        """What stands in `${{ … }}`, a dollar sign right before a value, if there is one."""
 
     def render(self, variables: Mapping[str, Json], budget: RenderBudget) -> str:
         """Raises `InvalidInput` naming the line and what is wrong there, `TemplateTimeout` when time is over."""
@@ -107,6 +112,33 @@ def _compile(source: str) -> tuple[Any, nodes.Template]:
         ) from None
     except (RecursionError, SyntaxError, MemoryError, ValueError, OverflowError):
         raise InvalidInput("The template nests too deeply or holds a number that is too long.") from None
+
+
+def _paths(tree: nodes.Template) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        path: list[str] = []
+        held: nodes.Node = node
+        while isinstance(held, nodes.Getattr | nodes.Getitem):
+            if isinstance(held, nodes.Getattr):
+                path.append(held.attr)
+            else:
+                path.append(str(held.arg.value) if isinstance(held.arg, nodes.Const) else "")
+            held = held.node
+        if isinstance(held, nodes.Name):
+            found.add((held.name, *reversed(path)))
+    return found
+
+
+def _expression_in(source: str) -> str | None:
+    if "${{" not in source:
+        return None
+    tokens = list(_environment.lex(source))
+    for index, (_, kind, _) in enumerate(tokens[1:], 1):
+        if kind == "variable_begin" and tokens[index - 1][1] == "data" and tokens[index - 1][2].endswith("$"):
+            inside = itertools.takewhile(lambda token: token[1] != "variable_end", tokens[index + 1 :])
+            return "".join(held for _, _, held in inside).strip()
+    return None
 
 
 def _guarded(tree: nodes.Template) -> set[str]:

@@ -5,7 +5,9 @@ from studio.contracts.base import utc_now
 from studio.contracts.definitions import AnyDefinition
 from studio.contracts.ids import is_id
 from studio.contracts.schedules import ScheduleDefinition
+from studio.engine.agent_checks import agent_warnings
 from studio.engine.checks import check_agent, check_workflow
+from studio.engine.misplaced import misplaced_expressions
 from studio.engine.warnings import workflow_warnings
 from studio.errors import FieldError
 from studio.json_schema import check_schema
@@ -25,7 +27,7 @@ def definition_errors(definition: AnyDefinition, meter: Meter | None = None) -> 
     if isinstance(definition, AgentDefinition):
         return found + check_agent(definition)
     if isinstance(definition, ScheduleDefinition):
-        return found
+        return found + list(misplaced_expressions(definition.model_dump(mode="json", by_alias=True)))
     if definition.input_schema is not None:
         found += check_schema(definition.input_schema, ["input_schema"], meter=meter)
     return found + check_workflow(definition, meter)
@@ -34,7 +36,7 @@ def definition_errors(definition: AnyDefinition, meter: Meter | None = None) -> 
 def definition_warnings(definition: AnyDefinition) -> list[FieldError]:
     """What is odd but works, in a definition without errors; `loc` is relative to the document."""
     if isinstance(definition, AgentDefinition):
-        return []
+        return agent_warnings(definition)
     if isinstance(definition, ScheduleDefinition):
         is_over = definition.end_at is not None and definition.end_at <= utc_now()
         over = FieldError(loc=["end_at"], msg="it never fires again: `end_at` is past", type="schedule_over")

@@ -3,7 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from studio.cel.nodes import Access, Comprehension, Constant, Has, ListOf, Name, Node, Operation, inner_nodes
+from studio.cel.nodes import (
+    Access,
+    Choice,
+    Comprehension,
+    Constant,
+    Has,
+    ListOf,
+    Logic,
+    Name,
+    Node,
+    Operation,
+    inner_nodes,
+)
 
 Path = tuple[str, ...]
 
@@ -20,6 +32,9 @@ class Names:
     walks: bool
     """Whether it has comprehensions."""
 
+    guarded: bool
+    """Whether parts of it may be left out: it chooses, or joins with `&&` or `||`."""
+
     @property
     def roots(self) -> frozenset[str]:
         return frozenset(path[0] for path in self.paths)
@@ -29,7 +44,7 @@ def names_of(node: Node) -> Names:
     paths: set[Path] = set()
     tested: set[Path] = set()
     compared: set[tuple[Path, str]] = set()
-    walks = False
+    walks = guarded = False
     for found, bound in _walk(node, frozenset()):
         match found:
             case Name() | Access() if (path := path_of(found)) and path[0] not in bound:
@@ -41,10 +56,12 @@ def names_of(node: Node) -> Names:
                 tested |= {path for path in _searched(found) if path[0] not in bound}
                 compared |= {(path, text) for path, text in _comparisons(found) if path[0] not in bound}
             case Comprehension():
-                walks = True
+                walks = guarded = True
+            case Logic() | Choice():
+                guarded = True
             case _:
                 pass
-    return Names(frozenset(paths), frozenset(tested), frozenset(compared), walks)
+    return Names(frozenset(paths), frozenset(tested), frozenset(compared), walks, guarded)
 
 
 def path_of(node: Node) -> Path | None:

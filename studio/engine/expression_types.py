@@ -31,14 +31,30 @@ class ExpressionTypes:
         given = sample(self._schema, turn)
         return scope if given is UNKNOWN else scope | {"input": given}
 
-    def fault(self, expression: Expression, wanted: Wanted | None = None) -> Fault | None:
-        """What is certainly wrong with it, where `wanted` says what it must give."""
-        return self._wrong_field(expression) or self._wrong_types(expression, wanted)
+    def fault(self, expression: Expression, wanted: Wanted | None = None, *, first: bool = False) -> Fault | None:
+        """What is certainly wrong with it, where `wanted` says what it must give. `first`: no step comes before."""
+        return (
+            self._wrong_field(expression)
+            or (self._no_step_before(expression) if first else None)
+            or self._wrong_types(expression, wanted)
+        )
+
+    def _no_step_before(self, expression: Expression) -> Fault | None:
+        fields = [path for path in expression.paths if path[0] == "prev" and len(path) > 1]
+        if not fields:
+            return None
+        outcomes = [_outcome(expression, scope | {"prev": None}) for scope in self._scopes]
+        failed = all(isinstance(outcome, ExpressionError) and outcome.mistyped for outcome in outcomes)
+        if not failed and expression.names.guarded:
+            return None
+        message = f"{expression.source}: no step comes before this one, so `prev` is null"
+        return Fault(message, "early_reference", "refer to `input`, or to a step that comes before")
 
     def _wrong_field(self, expression: Expression) -> Fault | None:
-        if "has(" in expression.source:
-            return None  # it may ask for the very field
+        tested = expression.names.tested
         for path in sorted(expression.paths):
+            if any(path[:end] in tested for end in range(1, len(path) + 1)):
+                continue  # it asks for the very field
             found = unknown_field(self._schema, path[1:]) if path[0] == "input" else None
             if found is not None:
                 field, hint = found

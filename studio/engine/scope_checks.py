@@ -1,10 +1,10 @@
 """Walking a workflow as it would run: which steps may have finished where, and whether expressions name only those."""
 
 import contextlib
-import difflib
 from collections.abc import Sequence
 from typing import cast
 
+from studio.cel.lexer import RESERVED
 from studio.contracts.agents import AgentSpec
 from studio.contracts.base import Json
 from studio.contracts.definitions import AnyWorkflow
@@ -24,11 +24,11 @@ from studio.contracts.steps import (
     block_in,
 )
 from studio.engine.agent_checks import check_agent
-from studio.engine.expression_types import ExpressionTypes, Wanted, is_time
-from studio.engine.findings import EnoughError, Findings
-from studio.engine.foreign_words import syntax_hint
+from studio.engine.expression_checks import ExpressionCheck
+from studio.engine.findings import EnoughError
 from studio.engine.graph_checks import graph_errors, leads_to
 from studio.engine.join_checks import join_errors
+from studio.engine.misplaced import misplaced_expressions
 from studio.engine.plan import (
     FINALLY,
     ROOT,
@@ -43,7 +43,7 @@ from studio.engine.plan import (
     walk,
 )
 from studio.errors import FieldError
-from studio.expressions import OPEN, Expression, ExpressionError, split_template
+from studio.expressions import OPEN
 from studio.json_schema import check_schema
 from studio.schemas.meter import Meter
 
@@ -56,27 +56,15 @@ _MAX_LISTED = 20
 _LIST = "write a list: [a, b]"
 
 
-class ScopeCheck:
+class ScopeCheck(ExpressionCheck):
     """Walks a workflow in the order in which its steps run, and knows what can be named where."""
 
     def __init__(self, workflow: AnyWorkflow, meter: Meter) -> None:
-        self._workflow = workflow
-        self._ids = {step.id for _, step in walk(workflow)}
-        self._listed = _listing(self._ids)
-        self._suggestions = 0
-        self._finished: set[str] = set()
-        """The steps that may have finished where the check is now."""
-        self._in_each: set[str] = set()
-        """Steps of a `for_each` that is over: there are many of each."""
-        self._names: tuple[str, ...] = IN_SCOPE
+        super().__init__(workflow, meter)
         self._nodes: set[str] = set()
         """Steps that are nodes of a graph."""
         self._within: dict[str, set[str]] = {step.id: _ids_inside(step) for _, step in walk(workflow)}
-        self._meter = meter
-        schema = workflow.input_schema
-        self._types = ExpressionTypes(None if schema is None or check_schema(schema, meter=meter) else schema)
         self._holding = {step for step, inner in self._within.items() if inner}
-        self._findings = Findings()
 
     def run(self) -> list[FieldError]:
         count = sum(1 for _ in walk(self._workflow))
@@ -86,14 +74,25 @@ class ScopeCheck:
         with contextlib.suppress(EnoughError):
             self._duplicates()
             self._finished |= self._inside(self._workflow, block_groups(self._workflow, ROOT), ())
+            self._before = True
             self._value(self._workflow.output, ("output",))
             if self._workflow.finally_ is not None:
                 self._group(Group(FINALLY, self._workflow.finally_, ("finally",)), (), "error")
+            document = self._workflow.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            for error in misplaced_expressions(document, self._evaluated):
+                self._findings.append(error)
         return self._findings.found
+
+    def warnings(self) -> list[FieldError]:
+        """What `run` found odd on its way."""
+        return self._warnings.found
 
     def _duplicates(self) -> None:
         seen: set[str] = set()
         for loc, step in walk(self._workflow):
+            if step.id in RESERVED:
+                message = f"{step.id!r} is a word of CEL, so that expressions cannot name the step"
+                self._findings.add((*loc, "id"), message, "reserved_id", f"write {step.id}_step")
             if step.id in seen:
                 self._findings.add(
                     (*loc, "id"), f"the id {step.id!r} is used twice; ids are unique in a workflow", "duplicate_id"
@@ -107,7 +106,9 @@ class ScopeCheck:
         finished, and leaves the rest as it was.
         """
         around, finished = self._names, set(self._finished)
+        preceded: bool = self._before
         self._names = (*around, *names)
+        self._before = preceded or bool({"error", "last"} & set(names))
         over = set(finished)
         for loc, step in places(group):
             if fan or also is not None:
@@ -117,9 +118,12 @@ class ScopeCheck:
                 self._finished |= also[step.id]
                 for before in also[step.id] & self._holding:
                     self._finished |= self._within[before]
+            if also is not None:
+                self._before = preceded or bool(also[step.id])
             self._step(step, (*outer, *loc))
             over |= self._finished
-        self._names, self._finished = around, finished
+            self._before = self._before or not (fan or also is not None)
+        self._names, self._finished, self._before = around, finished, preceded
         return over
 
     def _step(self, step: Step, loc: Loc) -> None:
@@ -139,8 +143,10 @@ class ScopeCheck:
         for group in handlers:
             after |= self._group(group, loc, "error")
         self._finished |= after | {step.id}
+        before, self._before = self._before, True
         for group in own[len(handlers) :]:
             self._group(group, loc)
+        self._before = before
 
     def _node_fields(self, step: Step, loc: Loc) -> None:
         for field in sorted({"join", "max_visits"} & step.model_fields_set):
@@ -180,8 +186,9 @@ class ScopeCheck:
             case AgentStep():
                 if step.cache is not None:
                     self._value(step.cache.key, (*loc, "cache", "key"))
-                for error in check_agent(step.agent, (*loc, "agent")) if isinstance(step.agent, AgentSpec) else ():
-                    self._findings.append(error)
+                if isinstance(step.agent, AgentSpec):
+                    for error in check_agent(step.agent, (*loc, "agent"), _template_variables(step)):
+                        self._findings.append(error)
             case TransformStep():
                 self._value(step.transform, (*loc, "transform"))
             case WaitStep():
@@ -210,14 +217,16 @@ class ScopeCheck:
         for error in found:
             self._findings.append(error)
         if found:  # who leads to whom is not certain then: what names its nodes is looked at once that is mended
+            self._evaluated.add(loc)
             return {inner for node in block.nodes for inner in (node.id, *self._within[node.id])}
         inside = self._group(groups[0], loc, also=leads_to(block))
         around, self._finished = self._finished, self._finished | inside
+        before, self._before = self._before, True
         for index, edge in enumerate(block.edges):
             self._condition(edge.when, (*loc, "edges", index, "when"), "when")
         if block is not self._workflow:
             self._value(block.output, (*loc, "output"))
-        self._finished = around
+        self._finished, self._before = around, before
         return inside
 
     def _for_each(self, block: ParallelBlock, groups: Sequence[Group], loc: Loc) -> set[str]:
@@ -253,90 +262,11 @@ class ScopeCheck:
         self._names = around
         after = self._group(groups[0], loc, *names)
         self._names, self._finished = (*around, *names), after
+        before, self._before = self._before, True
         if block.until is not None:
             self._condition(block.until, (*loc, "until"), "until")
-        self._names, self._finished = around, finished
+        self._names, self._finished, self._before = around, finished, before
         return after
-
-    def _condition(self, condition: bool | str, loc: Loc, field: str) -> None:
-        if isinstance(condition, bool):
-            return
-        wanted: Wanted = "a list" if field == "for_each" else "true or false"
-        pieces = self._pieces(condition, loc, wanted)
-        if pieces is not None and not (len(pieces) == 1 and isinstance(pieces[0], Expression)):
-            hint = (
-                f"write ${{{{ {condition} }}}}" if OPEN not in condition else "one expression alone, nothing around it"
-            )
-            also = "true, false or " if field == "when" else ""
-            message = f"`{field}` is {also}one whole ${{{{ expression }}}}"
-            self._findings.add(loc, message, "not_an_expression", hint)
-
-    def _moment(self, until: str | None, loc: Loc) -> None:
-        pieces = None if until is None else self._pieces(until, loc, "an RFC 3339 time")
-        if (
-            pieces is not None
-            and not any(isinstance(piece, Expression) for piece in pieces)
-            and not is_time(until or "")
-        ):
-            message = "`until` is a time with its offset, or one whole ${{ expression }} that gives one"
-            hint = "write 2030-01-31T09:00:00Z or 2030-01-31T09:00:00+01:00, or `for: 30s`"
-            self._findings.add(loc, message, "not_a_time", hint)
-
-    def _value(self, value: Json, loc: Loc) -> None:
-        match value:
-            case str():
-                self._pieces(value, loc)
-            case dict():
-                for key, item in cast("dict[str, Json]", value).items():
-                    self._value(item, (*loc, key))
-            case list():
-                for index, item in enumerate(cast("list[Json]", value)):
-                    self._value(item, (*loc, index))
-            case _:
-                pass
-
-    def _pieces(self, text: str, loc: Loc, wanted: Wanted | None = None) -> list[str | Expression] | None:
-        """`wanted` is what a text that is one whole expression must give."""
-        try:
-            pieces = split_template(text)
-        except ExpressionError as error:
-            message, hint = f"{error.expression}: {error.message}", syntax_hint(error.expression)
-            self._findings.add(loc, message, "expression_syntax", hint)
-            return None
-        for piece in pieces:
-            if isinstance(piece, Expression) and self._references(piece, loc):
-                fault = self._types.fault(piece, wanted if len(pieces) == 1 else None)
-                if fault is not None:
-                    self._findings.add(loc, *fault)
-        return pieces
-
-    def _references(self, expression: Expression, loc: Loc) -> bool:
-        """Whether all that it names is there."""
-        before = len(self._findings.found)
-        for root in sorted(expression.roots - set(self._names)):
-            if root == "secrets":
-                hint = "secrets are allowed only where a component, an MCP server or an upstream is configured"
-            else:
-                hint = f"in scope are {', '.join(self._names)}"
-            self._findings.add(loc, f"{expression.source}: there is no {root!r} here", "unknown_name", hint)
-        if expression.whole_steps:
-            self._findings.add(loc, f"{expression.source}: name one step, as steps.ID", "unknown_reference")
-        for step in sorted(expression.steps):
-            if step not in self._ids:
-                message = f"{expression.source}: there is no step {step!r}"
-                self._findings.add(loc, message, "unknown_reference", self._suggestion(step))
-            elif step in self._in_each and step not in self._finished:
-                message = f"{expression.source}: step {step!r} runs once for each item, so its name means none of them"
-                self._findings.add(loc, message, "many_of_step", "refer to the parallel block: its output is the list")
-            elif step not in self._finished:
-                message = f"{expression.source}: step {step!r} cannot have finished here"
-                self._findings.add(loc, message, "early_reference", "refer to a step that comes before")
-        return len(self._findings.found) == before
-
-    def _suggestion(self, step: str) -> str:
-        self._suggestions += 1
-        close = difflib.get_close_matches(step, self._ids, 1) if self._suggestions <= _MAX_SUGGESTIONS else []
-        return f"did you mean {close[0]!r}?" if close else self._listed
 
 
 def _ids_inside(step: Step) -> set[str]:
@@ -347,7 +277,9 @@ def _steps(step: Step) -> list[Step]:
     return [inner for group in groups_of(step) for _, found in places(group) for inner in (found, *_steps(found))]
 
 
-def _listing(ids: set[str]) -> str:
-    names = sorted(ids)
-    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return f"steps are {', '.join(names[:_MAX_LISTED])}{more}"
+def _template_variables(step: AgentStep) -> list[str] | None:
+    """What the agent's templates see, where the step's input is written out."""
+    given: Json = step.input
+    if "input" not in step.model_fields_set or (isinstance(given, str) and OPEN in given):
+        return None
+    return list(cast("dict[str, Json]", given)) if isinstance(given, dict) else ["input"]

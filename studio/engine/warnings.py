@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 
+from studio.contracts.agents import AgentSpec
 from studio.contracts.definitions import AnyWorkflow
 from studio.contracts.steps import (
+    AgentStep,
     ApprovalStep,
     Block,
     Catch,
@@ -18,22 +20,29 @@ from studio.contracts.steps import (
     WaitStep,
     block_in,
 )
+from studio.engine.agent_checks import agent_warnings
 from studio.engine.expression_types import constant_of
 from studio.engine.fan_warnings import warn_of_fan
 from studio.engine.findings import EnoughError, Findings
 from studio.engine.graph_checks import leads_to
-from studio.engine.plan import Loc, kind_of, walk
+from studio.engine.plan import Loc, agent_places, kind_of, walk
+from studio.engine.scope_checks import ScopeCheck
 from studio.errors import FieldError
+from studio.schemas.meter import Meter
 
 
 def workflow_warnings(workflow: AnyWorkflow) -> list[FieldError]:
     """The first 100. The workflow must have passed `checks.check_workflow`; `loc` is relative to its root."""
     findings = Findings()
+    walked = ScopeCheck(workflow, Meter())
+    walked.run()
     with contextlib.suppress(EnoughError):
         for loc, step in walk(workflow):
             _step(findings, workflow, step, loc)
         for loc, block in _blocks(workflow):
             _block(findings, workflow, block, loc)
+        for warning in [*walked.warnings(), *_of_agents(workflow)]:
+            findings.append(warning)
     return findings.found
 
 
@@ -43,6 +52,16 @@ def _blocks(workflow: AnyWorkflow) -> Iterator[tuple[Loc, Block]]:
         block = block_in(step)
         if block is not None:
             yield (*loc, kind_of(step)), block
+
+
+def _of_agents(workflow: AnyWorkflow) -> Iterator[FieldError]:
+    for loc, step in walk(workflow):
+        if isinstance(step, AgentStep) and isinstance(step.agent, AgentSpec):
+            yield from agent_warnings(step.agent, (*loc, "agent"))
+    for loc, block in _blocks(workflow):
+        for place, use in agent_places(block):
+            if isinstance(use, AgentSpec):
+                yield from agent_warnings(use, (*loc, *place))
 
 
 def _step(findings: Findings, workflow: AnyWorkflow, step: Step, loc: Loc) -> None:
