@@ -36,7 +36,7 @@ class ExpressionCheck:
         self._in_each: set[str] = set()
         """Steps of a `for_each` that is over: there are many of each."""
         self._names: tuple[str, ...] = IN_SCOPE
-        self._before = False
+        self._before: bool = False
         """Whether a step may have run before, whose output is `prev`."""
         schema = workflow.input_schema
         self._types = ExpressionTypes(None if schema is None or check_schema(schema, meter=meter) else schema)
