@@ -313,7 +313,7 @@ class TestRender:
         await prompts.create()
         assert (await prompts.call("POST", "prompts/greet/render", {"variables": {"name": "A"}, "x": 1})).status == 422
         url = f"{prompts.url}/api/v1/prompts/greet/render"
-        async with prompts.session.post(url, data=b"{") as response:
+        async with prompts.session.post(url, data=b"{", headers={"Content-Type": "application/json"}) as response:
             assert response.status == 422
             assert (await response.json(content_type=None))["errors"][0]["loc"] == ["body"]
 
