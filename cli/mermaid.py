@@ -8,6 +8,7 @@ from studio.contracts.reports import Graph
 _SHAPES = {
     "agent": ('(["', '"])'),
     "transform": ('[/"', '"/]'),
+    "fail": ('{{"', '"}}'),
     "wait": ('(("', '"))'),
     "conditional": ('{"', '"}'),
 }

@@ -145,6 +145,8 @@ def _details(event: RunEvent) -> str:
 
 
 def _why_skipped(data: Mapping[str, Json]) -> str:
+    if "why" in data:
+        return f": {safe(str(data['why']))}"
     return f": {safe(str(data['when']))} is false" if "when" in data else ""
 
 

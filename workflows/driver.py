@@ -324,7 +324,7 @@ class Driver:
             self._over(answered)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
             self._outbox.settle(path, published=False)
-            self._over(agent_ended(error, path, workflow.now()))
+            self._over(agent_ended(error, command, workflow.now()))
 
     def _context(self, command: RunAgent, agent: ResolvedAgent, attempts_before: int) -> StepContext:
         return StepContext(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from temporalio.exceptions import (
     ApplicationError,
     ChildWorkflowError,
     TerminatedError,
+    TimeoutType,
     is_cancelled_exception,
 )
 from temporalio.exceptions import TimeoutError as TemporalTimeout
@@ -19,7 +20,7 @@ from studio.contracts.activities import CompletionResult, FailureDetails
 from studio.contracts.base import Json
 from studio.contracts.runs import ChildResult, RunError
 from studio.contracts.steps import ErrorType
-from studio.engine.answers import call_timeout, output_of
+from studio.engine.answers import output_of, step_timeout
 from studio.engine.children import child_failed
 from studio.engine.state import EndRun, RunAgent, StepCancelled, StepEnded, StepFailed, StepSucceeded
 
@@ -31,7 +32,8 @@ def agent_answered(command: RunAgent, result: CompletionResult, at: datetime) ->
     return StepSucceeded(at, path, output, result.attempt, result.usage, result.cost_usd, cached=result.cached)
 
 
-def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | StepCancelled:
+def agent_ended(error: BaseException, command: RunAgent, at: datetime) -> StepFailed | StepCancelled:
+    path = command.path
     if is_cancelled_exception(error):
         return StepCancelled(at, path)
     cause = error.cause if isinstance(error, ActivityError) else error
@@ -39,10 +41,17 @@ def agent_ended(error: BaseException, path: str, at: datetime) -> StepFailed | S
         case ApplicationError():
             return _failed(at, path, RunError(type=_known(cause.type), message=cause.message), cause.details)
         case TemporalTimeout():
-            which = cause.type.name.lower().replace("_", "-") if cause.type else "own"
-            return _failed(at, path, call_timeout(which), cause.last_heartbeat_details)
+            return _failed(at, path, _call_timeout(cause.type, command.timeout), cause.last_heartbeat_details)
         case _:
             return _failed(at, path, RunError(type="internal_error", message=str(cause or error)), ())
+
+
+def _call_timeout(which: TimeoutType | None, limit: timedelta | None) -> RunError:
+    if which == TimeoutType.HEARTBEAT:
+        return RunError(type="timeout", message="The worker that made the step's call stopped answering.")
+    if which == TimeoutType.START_TO_CLOSE or limit is None:
+        return RunError(type="timeout", message="An attempt of the step's call took too long.")
+    return step_timeout(limit)
 
 
 def _known(kind: str | None) -> str:

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from studio.contracts.agents import CallErrorType
-from studio.contracts.base import Contract, Json, JsonObject, Name, Timestamp
+from studio.contracts.base import Contract, ErrorName, Json, JsonObject, Name, Timestamp
 from studio.contracts.durations import Duration
 from studio.contracts.events import EventType
 from studio.contracts.interaction import ResolveAction
 from studio.contracts.runs import RunStatus, ShortText, StepStatus
-from studio.contracts.steps import ErrorType
 from studio.contracts.waits import SignalName
 from studio.documents import Document
 from studio.errors import FieldError
@@ -94,7 +93,7 @@ class GivenResolution(Contract):
 
 
 class ExpectedError(Contract):
-    type: ErrorType | None = None
+    type: ErrorName | None = None
     step_id: str | None = None
     message: str | None = None
     """A part of the message."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from studio.contracts.base import Contract, JsonObject, Name
+from studio.contracts.base import Contract, ErrorName, JsonObject, Name
 from studio.contracts.durations import Duration
 
 CallErrorType = Literal[
@@ -17,7 +17,7 @@ CallErrorType = Literal[
     "dependency_unavailable",
     "internal_error",
 ]
-"""What a call may fail with, and `retry.non_retryable` may name."""
+"""What a call may fail with."""
 
 Ref = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """A name or an id."""
@@ -32,7 +32,8 @@ class RetryPolicy(Contract):
     initial_interval: Duration = timedelta(seconds=1)
     backoff: Annotated[float, Field(ge=1, le=100)] = 2.0
     max_interval: Duration = timedelta(seconds=30)
-    non_retryable: list[CallErrorType] = []
+    non_retryable: list[ErrorName] = []
+    """Of a call the types that it may fail with; of a block also those of `fail` steps inside it."""
 
 
 class PromptRef(Contract):

@@ -12,12 +12,16 @@ JsonObject = dict[str, Any]
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 IDENTIFIER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+ERROR_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A resource's name: lower case, digits, `_` and `-`, at most 63 characters, starting with a letter or digit."""
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
 """A step id or a variable's name: something that an expression can name."""
+
+ErrorName = Annotated[str, StringConstraints(pattern=ERROR_PATTERN)]
+"""What a failure is called in `error.type`: one of the built-in types, or one that a `fail` step gives."""
 
 
 def to_utc(moment: datetime) -> datetime:

@@ -30,6 +30,7 @@ StepKind = Literal[
     "transform",
     "wait",
     "approval",
+    "fail",
     "sequential",
     "parallel",
     "conditional",
@@ -66,6 +67,8 @@ class RunError(Wire):
     message: str
     step_id: str | None = None
     """The step's path."""
+    also_failed: Annotated[list["RunError"], Field(exclude_if=lambda also: not also)] = []
+    """Of a run: what failed afterwards, while its steps were undone or in `finally`. Left out when nothing did."""
 
 
 class StepRun(Wire):

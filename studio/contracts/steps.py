@@ -1,14 +1,15 @@
 """Steps and the patterns that hold them: what a workflow is made of."""
 
 import difflib
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from studio.contracts.agents import AgentSpec, CallErrorType, Ref, RetryPolicy
-from studio.contracts.base import Contract, Identifier, Json, JsonObject
+from studio.contracts.base import ERROR_PATTERN, Contract, ErrorName, Identifier, Json, JsonObject
 from studio.contracts.durations import Duration
 from studio.contracts.joins import Join, NodeJoin, TimedJoin
 from studio.contracts.waits import Approval, Wait
@@ -23,7 +24,7 @@ ErrorType = Literal[
     "schema_mismatch",
     "join_unmet",
 ]
-"""What a failed step says in `error.type`."""
+"""What a failed step says in `error.type`, unless a `fail` step gave a type of its own."""
 
 
 def _word_tag(value: Any) -> str:
@@ -43,7 +44,7 @@ class Catch(Contract):
     """Steps that run instead when the step failed; `error` is in their scope."""
 
     catch: Annotated[
-        Annotated[Literal["all"], Tag("<word>")] | Annotated[list[ErrorType], Field(min_length=1), Tag("<types>")],
+        Annotated[Literal["all"], Tag("<word>")] | Annotated[list[ErrorName], Field(min_length=1), Tag("<types>")],
         Discriminator(_catch_tag),
     ]
     steps: StepList
@@ -94,6 +95,7 @@ STEP_KEYS = (
     "transform",
     "wait",
     "approval",
+    "fail",
     "sequential",
     "parallel",
     "conditional",
@@ -192,6 +194,27 @@ class ApprovalStep(GivenStep):
     """
 
     approval: Approval
+
+
+class Failure(Contract):
+    """An error of one's own. Both texts may hold expressions."""
+
+    type: Annotated[str, Field(min_length=1, max_length=1000)]
+    """A built-in type or a new one, such as `out_of_stock`: what `on_error` catches it by."""
+    message: Annotated[str, Field(min_length=1, max_length=10_000)]
+
+    @field_validator("type")
+    @classmethod
+    def _is_a_name(cls, kind: str) -> str:
+        if "${{" not in kind and not re.fullmatch(ERROR_PATTERN, kind):
+            raise ValueError("an error's type is lower-case letters, digits and `_`, such as out_of_stock")
+        if kind == "cancelled":
+            raise ValueError("only a run that somebody cancels is cancelled: choose another type")
+        return kind
+
+
+class FailStep(StepBase):
+    fail: Failure
 
 
 class SequentialBlock(Contract):
@@ -364,6 +387,7 @@ Step = Annotated[
     | Annotated[TransformStep, Tag("<transform>")]
     | Annotated[WaitStep, Tag("<wait>")]
     | Annotated[ApprovalStep, Tag("<approval>")]
+    | Annotated[FailStep, Tag("<fail>")]
     | Annotated[SequentialStep, Tag("<sequential>")]
     | Annotated[ParallelStep, Tag("<parallel>")]
     | Annotated[ConditionalStep, Tag("<conditional>")]

@@ -2,13 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterator
+from datetime import timedelta
 
 from studio.contracts.base import Json
+from studio.contracts.durations import format_duration
 from studio.contracts.runs import RunError
 from studio.engine.state import RunAgent
 
 CUT = "length"
 """The `finish_reason` of an answer that reached `max_tokens`."""
+_THINKS, _THOUGHT = "<think>", "</think>"
 _MARKS = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
@@ -18,7 +22,7 @@ def output_of(command: RunAgent, text: str, finish_reason: str | None) -> Json |
     """
     if command.output_schema is None:
         return text
-    output = parse_answer(text)
+    output = text if command.is_choice and _is_divided(text) else parse_answer(text)
     if finish_reason == CUT and isinstance(output, str):
         message = "The answer was cut at max_tokens before its JSON was complete: allow more, or ask for less."
         return RunError(type="schema_mismatch", message=message)
@@ -27,18 +31,43 @@ def output_of(command: RunAgent, text: str, finish_reason: str | None) -> Json |
 
 def parse_answer(text: str) -> Json:
     """The first JSON object in an answer, whatever stands around it; the text when there is none. An object inside one
-    that is broken, or was cut, is only a part of what was said: it is not the answer.
+    that is broken, or was cut, is only a part of what was said: it is not the answer. Nor is one that the model only
+    thought of.
     """
+    return next(_objects(without_thoughts(text)), text)
+
+
+def without_thoughts(text: str) -> str:
+    """An answer without the reasoning in front of it, `<think>…</think>`; some models leave the first mark out. Empty
+    when the model never came to an end with it.
+    """
+    said = text.lstrip()
+    while said.startswith(_THINKS) or (_THOUGHT in said and not said.startswith("{")):
+        said = said.partition(_THOUGHT)[2].lstrip()
+    return said
+
+
+def _is_divided(text: str) -> bool:
+    """Whether objects in an answer say different things."""
+    objects = _objects(without_thoughts(text))
+    first = next(objects, None)
+    return any(other != first for other in objects)
+
+
+def _objects(text: str) -> Iterator[Json]:
+    """The whole JSON objects in a text, those inside others left out."""
     decoder = json.JSONDecoder()
     start = text.find("{")
     while start >= 0:
         try:
-            return decoder.raw_decode(text, start)[0]
+            found, end = decoder.raw_decode(text, start)
         except ValueError:
-            start = text.find("{", _behind(text, start))
+            end = _behind(text, start)
         except RecursionError:
-            break
-    return text
+            return
+        else:
+            yield found
+        start = text.find("{", end)
 
 
 def _behind(text: str, start: int) -> int:
@@ -59,6 +88,6 @@ def _behind(text: str, start: int) -> int:
     return len(text)
 
 
-def call_timeout(which: str) -> RunError:
-    """The error of a call that took longer than the timeout of this name, `schedule-to-close` and the like."""
-    return RunError(type="timeout", message=f"The step's call ran into its {which} timeout.")
+def step_timeout(limit: timedelta) -> RunError:
+    """The error of a step that took longer than its own `timeout`."""
+    return RunError(type="timeout", message=f"The step did not end within its timeout, {format_duration(limit)}.")

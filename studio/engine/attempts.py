@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from studio.contracts.base import Json
 from studio.contracts.runs import RunError, is_inside
-from studio.contracts.steps import AgentStep, StepBase
+from studio.contracts.steps import AgentStep, FailStep, StepBase
 from studio.engine import recalls
 from studio.engine.frames import Frame
 from studio.engine.scope import UnusableError, seen
@@ -35,9 +35,11 @@ def clause_for(step: StepBase, error: RunError) -> int | Literal["continue"] | N
 
 
 def has_attempt_left(frame: Frame, step: StepBase, error: RunError) -> bool:
-    """Whether the step's `retry` lets it begin again after the error. An agent's is that of its calls."""
+    """Whether the step's `retry` lets it begin again after the error. An agent's is that of its calls; a `fail` step
+    would only fail again.
+    """
     retry = step.retry
-    if retry is None or isinstance(step, AgentStep) or frame.attempt >= retry.max_attempts:
+    if retry is None or isinstance(step, AgentStep | FailStep) or frame.attempt >= retry.max_attempts:
         return False
     if frame.handling or frame.cancelled or frame.timed_out or error.type in _PERMANENT:
         return False

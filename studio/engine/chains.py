@@ -5,12 +5,16 @@ from typing import cast
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ConditionalBlock, LoopBlock, Route
+from studio.engine.answers import without_thoughts
 from studio.engine.plan import FINALLY, ROOT
 from studio.engine.recalls import is_gone_through
 from studio.engine.scope import UnusableError
 from studio.engine.state import RunAgent
 from studio.engine.turn import Turn
 from studio.expressions import as_text
+
+_AROUND_A_NAME = " \t\r\n\"'`*.\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb"
+"""What models put around a name that they answer with."""
 
 
 def go_on(turn: Turn, path: str) -> None:
@@ -82,6 +86,7 @@ def router_question(turn: Turn, path: str, parent: str, block: Route) -> RunAgen
         agent=block.agent,
         input=given,
         output_schema=schema,
+        is_choice=True,
     )
 
 
@@ -103,20 +108,20 @@ def routed(turn: Turn, path: str, child: str, uncaught: RunError | None) -> None
     elif block.otherwise is not None:
         _take_else(turn, path, block)
     else:
-        message = "The router's answer names none of the choices; add `else`, or describe them more clearly."
+        message = "The router's answer is none of the choices; add `else`, or describe them more clearly."
         turn.fail(path, RunError(type="schema_mismatch", message=message, step_id=child))
 
 
 def _named(answer: Json, names: list[str]) -> str | None:
-    """The choice that an answer names: as JSON, as the whole text, or as the only one that occurs in it as a word."""
+    """The choice that an answer is: the `choice` of the JSON, or the text. One that only occurs in a text does not
+    count: the text may say that it is not the one.
+    """
     if isinstance(answer, dict):
         answer = cast("JsonObject", answer).get("choice")
-    if not isinstance(answer, str):
-        return None
-    text = answer.strip().strip("\"'`.").lower()
-    exact = [name for name in names if name.lower() == text]
-    words = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in text).split()
-    found = exact or [name for name in names if name.lower() in words]
+        said = answer if isinstance(answer, str) else ""
+    else:
+        said = without_thoughts(answer).strip(_AROUND_A_NAME) if isinstance(answer, str) else ""
+    found = [name for name in names if name == said] or [name for name in names if name.lower() == said.lower()]
     return found[0] if len(found) == 1 else None
 
 

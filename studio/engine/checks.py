@@ -3,6 +3,8 @@
 from studio.contracts.definitions import AnyWorkflow
 from studio.contracts.steps import AgentStep, WorkflowStep, block_in
 from studio.engine.agent_checks import check_agent
+from studio.engine.catch_checks import catch_errors
+from studio.engine.findings import MAX_FINDINGS
 from studio.engine.plan import agent_places, kind_of, walk
 from studio.engine.scope_checks import ScopeCheck
 from studio.errors import FieldError
@@ -19,7 +21,7 @@ def check_workflow(workflow: AnyWorkflow, meter: Meter | None = None) -> list[Fi
     `agent_references`. What is odd but works is `warnings.workflow_warnings`'s. The meter
     is for the checks of its schemas.
     """
-    return ScopeCheck(workflow, meter or Meter()).run()
+    return [*ScopeCheck(workflow, meter or Meter()).run(), *catch_errors(workflow)][:MAX_FINDINGS]
 
 
 def agent_references(workflow: AnyWorkflow) -> list[tuple[list[str | int], str]]:

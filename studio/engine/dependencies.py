@@ -8,11 +8,13 @@ from studio.contracts.steps import (
     AgentStep,
     ApprovalStep,
     ConditionalBlock,
+    FailStep,
     GivenStep,
     GraphBlock,
     HierarchicalBlock,
     LoopBlock,
     ParallelBlock,
+    StepBase,
     TransformStep,
     WaitStep,
 )
@@ -43,17 +45,7 @@ def step_uses(node: PlanNode) -> Uses:
     if isinstance(step, GivenStep) and node.body is None:
         default_input = "input" not in step.model_fields_set
         values.append(step.input)
-    match step:
-        case AgentStep(cache=cache) if cache is not None:
-            values.append(cache.key)
-        case TransformStep():
-            values.append(step.transform)
-        case WaitStep():
-            values.append(step.wait.until)
-        case ApprovalStep():
-            values.append(step.approval.message)
-        case _:
-            pass
+    values += _own_values(step)
     match node.body:
         case ParallelBlock():
             values.append(node.body.for_each)
@@ -70,6 +62,22 @@ def step_uses(node: PlanNode) -> Uses:
         case _:
             pass
     return uses_of(values, default_input=default_input)
+
+
+def _own_values(step: StepBase) -> list[Json]:
+    match step:
+        case AgentStep(cache=cache) if cache is not None:
+            return [cache.key]
+        case TransformStep():
+            return [step.transform]
+        case FailStep():
+            return [step.fail.type, step.fail.message]
+        case WaitStep():
+            return [step.wait.until]
+        case ApprovalStep():
+            return [step.approval.message]
+        case _:
+            return []
 
 
 def given_uses(node: PlanNode) -> Uses | None:

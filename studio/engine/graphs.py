@@ -19,6 +19,7 @@ from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError, child_path
 from studio.engine.tokens import Tokens, opened
 from studio.engine.turn import Turn
+from studio.engine.unreached import list_held
 
 
 def begin(turn: Turn, path: str, block: GraphBlock) -> None:
@@ -58,10 +59,12 @@ def _put_tokens(turn: Turn, path: str, tokens: Tokens, child: str, node: str) ->
         if not turn.holds(path, edge.when, "when"):
             continue
         target = child_path(turn.state, path, edge.target)
+        is_waited_for = tokens.put(place, child)
         if child not in turn.recalled:
             data: dict[str, Json] = {"from": child, "to": target, "why": "always" if edge.when is True else edge.when}
+            if not is_waited_for:
+                data["dropped"] = "the join went on without it"
             turn.record.publish("edge.taken", child, data)
-        tokens.put(place, child)
 
 
 def settle(turn: Turn, path: str) -> None:
@@ -77,12 +80,14 @@ def settle(turn: Turn, path: str) -> None:
             runs = tokens.goes(node)
             if runs is not None:
                 moved = True
+                _skip_withered(turn, path, tokens)
                 _move(turn, path, tokens, node, runs=runs)
                 if frame.stopping:
                     return
         ring = None if moved else tokens.ring()
         if ring is not None:
             moved = True
+            _skip_withered(turn, path, tokens)
             _move(turn, path, tokens, ring, runs=tokens.net.joins[ring] == "all" or tokens.enough(ring))
             if frame.stopping:
                 return
@@ -92,13 +97,12 @@ def settle(turn: Turn, path: str) -> None:
 
 
 def _move(turn: Turn, path: str, tokens: Tokens, node: str, *, runs: bool) -> None:
-    """Take the tokens and run the node; or let them vanish, when its join can no longer be met."""
+    """Take the tokens and run the node; or fail the graph, when the node's join can no longer be met."""
     mesh = tokens.mesh
     step = turn.plan.nodes[node].step
     visits = mesh.visits.get(node, 0)
     if not runs:
-        tokens.take(node)
-        tokens.rested(node)
+        turn.halt(path, RunError(type="join_unmet", message=tokens.unmet(node)))
         return
     if visits >= step.max_visits:
         message = f"The node {node!r} was reached more than max_visits, {step.max_visits} times."
@@ -125,11 +129,11 @@ def _skip_withered(turn: Turn, path: str, tokens: Tokens) -> None:
         place = child_path(turn.state, path, node)
         step, held = turn.plan.nodes[node], turn.state.steps.get(place)
         if held is not None and held.status == "skipped":
-            continue  # recorded, and told then
-        turn.state.steps[place] = StepRun(
-            id=place, kind=step.kind, name=step.step.name, agent=step.agent, status="skipped"
-        )
-        turn.record.publish("step.skipped", place, {"kind": step.kind, "when": "no edge leads to it any more"})
+            continue  # recorded, and published then
+        if held is None:
+            turn.state.steps[place] = StepRun(id=place, kind=step.kind, name=step.step.name, agent=step.agent)
+        turn.record.skip_step(place, "no edge was taken to it, and none can be any more")
+        list_held(turn, place, node)
 
 
 def _end(turn: Turn, path: str, mesh: Mesh) -> None:

@@ -15,7 +15,7 @@ from studio.contracts.base import Json, JsonObject
 from studio.contracts.definitions import ResolvedAgent
 from studio.contracts.prompts import Rendered
 from studio.contracts.runs import RunError, RunUsage
-from studio.engine.answers import call_timeout, output_of
+from studio.engine.answers import output_of, step_timeout
 from studio.engine.caching import caching_of
 from studio.engine.messages import opening_messages, prompt_messages, template_variables, user_text
 from studio.engine.state import RunAgent, StepFailed, StepSucceeded
@@ -138,7 +138,7 @@ class AgentCall:
     def timed_out(self, at: datetime) -> StepFailed:
         """The step's own time is over while an attempt is under way."""
         self._usage = self._usage.plus(_ASKED)
-        return self.failed(at, call_timeout("schedule-to-close"))
+        return self.failed(at, step_timeout(self._command.timeout or timedelta()))
 
     def _count(self, reply: ModelReply) -> None:
         self._usage = self._usage.plus(reply.usage)

@@ -24,6 +24,7 @@ class Patterns:
         end: Callable[[Turn, RunStatus, Json, RunError | None], None],
         parks: Callable[[Turn, str, RunError], bool],
         unparked: Callable[[Turn, str], None],
+        list_unreached: Callable[[Turn, str], None],
     ) -> None:
         self.actions = actions
         self.begin = begin
@@ -41,3 +42,5 @@ class Patterns:
         """Whether a step that failed for good waits for somebody instead."""
         self.unparked = unparked
         """A parked step has ended."""
+        self.list_unreached = list_unreached
+        """What the step at a path holds, and never began, will not begin any more."""

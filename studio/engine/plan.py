@@ -97,6 +97,15 @@ class Plan:
     nets: dict[str, Net] = field(default_factory=dict[str, Net])
     """Of each graph, by its id."""
 
+    def is_in_cycle(self, step_id: str) -> bool:
+        """Whether the step is a node of a graph that can be visited again."""
+        node = self.nodes[step_id]
+        net = self.nets.get(node.owner) if node.group == node.owner else None
+        if net is None:
+            return False
+        is_with_others = len(net.components[net.component[step_id]]) > 1
+        return is_with_others or any(net.edges[place].target == step_id for place in net.out[step_id])
+
 
 def compile_plan(definition: AnyWorkflow, agents: Mapping[str, ResolvedAgent] | None = None) -> Plan:
     """Lay the steps out; `agents` are by the references that steps use.

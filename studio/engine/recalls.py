@@ -82,7 +82,7 @@ def takes(turn: "Turn", path: str) -> bool:
     step = turn.state.steps[path]
     if step.kind not in BLOCK_KINDS:
         turn.state.calls += 1
-    if step.kind == "transform":  # it had ended as soon as it was reached
+    if step.kind in {"transform", "fail"}:  # it had ended as soon as it was reached
         _recall(turn, path)
     elif path in held.stopped:
         turn.state.held.append(path)

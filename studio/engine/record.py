@@ -76,6 +76,14 @@ class TurnRecord:
         told = {key: value for key, value in data.items() if value is not None}
         self.publish("step.started", step.id, told, step.attempt)
 
+    def skip_step(self, path: str, why: str) -> None:
+        """The step did not begin, in the last attempt of the blocks around it, and will not."""
+        step = self.state.steps[path]
+        attempt = step.attempt + ((step.started_at or step.ended_at) is not None)
+        skipped = {"status": "skipped", "attempt": attempt, "started_at": None, "ended_at": None, "duration_ms": None}
+        self.state.steps[path] = step.model_copy(update=skipped)
+        self.publish("step.skipped", path, {"kind": step.kind, "why": why}, attempt)
+
     def count(self, event: StepEnded) -> None:
         """What the step's calls used, whatever becomes of it."""
         held = self.state.steps[event.path]

@@ -20,7 +20,7 @@ from studio.contracts.steps import (
     SequentialBlock,
     WaitStep,
 )
-from studio.engine import chains, ending, fans, graphs, parking, pauses, teams, waits
+from studio.engine import chains, ending, fans, graphs, parking, pauses, teams, unreached, waits
 from studio.engine.frames import Frame
 from studio.engine.limits import TOO_MUCH
 from studio.engine.patterns import Patterns
@@ -208,6 +208,7 @@ _PATTERNS = Patterns(
     end=ending.end,
     parks=parking.parks,
     unparked=parking.unparked,
+    list_unreached=unreached.list_inside,
 )
 
 

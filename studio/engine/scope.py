@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from studio.contracts.base import Json
-from studio.contracts.runs import RunError
-from studio.contracts.steps import ErrorType, GivenStep, HierarchicalBlock, Route
+from studio.contracts.runs import RunError, StepRun, StepStatus, block_of
+from studio.contracts.steps import ErrorType, GivenStep, HierarchicalBlock, LoopBlock, Route
 from studio.engine.frames import Frame
 from studio.engine.limits import measure
-from studio.engine.plan import ROOT, Plan
+from studio.engine.plan import FINALLY, ROOT, Plan
 from studio.engine.state import RunState
 from studio.expressions import Expression, ExpressionError, evaluate, expressions_in, type_word
 
@@ -92,7 +92,7 @@ def default_input(plan: Plan, state: RunState, path: str) -> Json:
         frame: Frame = state.frames[at]
         if frame.before:
             kept = frame.scope.get("steps", {})
-            outputs = {plan_id(before): _view(state, before, kept)["output"] for before in frame.before}
+            outputs = {plan_id(before): _view(plan, state, before, kept)["output"] for before in frame.before}
             return next(iter(outputs.values())) if len(frame.before) == 1 else outputs
         if "item" in frame.scope:
             return frame.scope["item"]
@@ -149,11 +149,58 @@ def _scope(plan: Plan, state: RunState, path: str, expressions: Sequence[Express
         scope["run"] = state.run.model_dump()
     if "prev" in roots and "prev" not in scope:
         before = previous(state, path)
-        scope["prev"] = None if before is None else _view(state, before, kept)
+        scope["prev"] = None if before is None else _view(plan, state, before, kept)
     if named:
         known = sorted(named & plan.nodes.keys())
-        scope["steps"] = {step: _view(state, locate(plan, state, step, path), kept) for step in known}
+        scope["steps"] = {step: _named(plan, state, step, path, kept) for step in known}
     return scope
+
+
+def _named(plan: Plan, state: RunState, step_id: str, seen_from: str, kept: dict[str, Json]) -> Json:
+    """What a step's id means, seen from a path. In a node of a cycle, what has not ended in the visit under way, the
+    node itself among it, means that of the visit before.
+    """
+    path = locate(plan, state, step_id, seen_from)
+    is_own = own_place(seen_from, step_id) is not None and not _undoes(plan, seen_from, path)
+    if path not in kept and (is_own or _status(plan, state, path) == "pending"):
+        visit = visit_around(plan, path if is_own else seen_from, step_id)
+        if visit is not None:
+            before = visit_before(visit)
+            if before is not None:
+                path = before if plan_id(visit) == step_id else locate(plan, state, step_id, before)
+            elif is_own:
+                return _unreached("skipped")
+    return _view(plan, state, path, kept)
+
+
+def _undoes(plan: Plan, path: str, undone: str) -> bool:
+    """Whether the step at a path belongs to what undoes the other one, or a step inside it."""
+    nodes = [plan.nodes.get(plan_id(segment)) for segment in path[len(undone) + 1 :].split("/")]
+    return any(node is not None and node.group.endswith("~") for node in nodes)
+
+
+def visit_around(plan: Plan, path: str, step_id: str) -> str | None:
+    """The innermost visit of a node in a cycle that a path is in and that the step belongs to, or is."""
+    holders = {step_id}
+    at = step_id
+    while at != ROOT:
+        at = plan.nodes[at].owner
+        holders.add(at)
+    at = path
+    while at != ROOT:
+        node_id = plan_id(at)
+        if node_id in holders and plan.is_in_cycle(node_id):
+            return at
+        at = block_of(at)
+    return None
+
+
+def visit_before(visit: str) -> str | None:
+    """The path of the node's visit before one; None before the first."""
+    base, _, number = visit.rpartition("@")
+    if not base or "/" in number:
+        return None
+    return base if number == "1" else f"{base}@{int(number) - 1}"
 
 
 def locate(plan: Plan, state: RunState, step_id: str, seen_from: str) -> str:
@@ -165,8 +212,8 @@ def locate(plan: Plan, state: RunState, step_id: str, seen_from: str) -> str:
     path = step_id
     if node.owner != ROOT:
         holder = locate(plan, state, node.owner, seen_from)
-        if holder in state.rounds and not node.beside_rounds:
-            holder = _round_of(seen_from, holder) or f"{holder}#{state.rounds[holder]}"
+        if isinstance(plan.nodes[node.owner].body, LoopBlock) and not node.beside_rounds:
+            holder = _round_of(seen_from, holder) or f"{holder}#{state.rounds.get(holder, 0)}"
         path = f"{holder}/{step_id}"
     return f"{path}@{state.visits[path]}" if state.visits.get(path) else path
 
@@ -191,15 +238,43 @@ def _round_of(path: str, holder: str) -> str | None:
 
 def seen(state: RunState, path: str) -> dict[str, Json]:
     """What expressions see of the step at a path."""
-    return _view(state, path, {})
+    return _shown(state.steps[path])
 
 
-def _view(state: RunState, path: str, kept: dict[str, Json]) -> dict[str, Json]:
+def is_out_of_reach(plan: Plan, state: RunState, path: str) -> bool:
+    """Whether a step that has not begun cannot begin any more: what holds it is over, or took another way."""
+    at = path
+    while (around := block_of(at)) != ROOT:
+        group = plan.nodes[plan_id(at)].group
+        frame, held = state.frames.get(around), state.steps.get(around)
+        if frame is not None:
+            is_elsewhere = frame.group is not None and group != frame.group
+            return is_elsewhere and (frame.handling or "!" not in group)
+        if held is not None and held.status != "pending":
+            return True
+        at = around
+    return state.phase != "running" and plan.nodes[plan_id(at)].group != FINALLY
+
+
+def _status(plan: Plan, state: RunState, path: str) -> StepStatus:
+    step = state.steps.get(path)
+    if step is not None and (step.status != "pending" or path in state.frames):
+        return step.status
+    return "skipped" if is_out_of_reach(plan, state, path) else "pending"
+
+
+def _unreached(status: StepStatus) -> dict[str, Json]:
+    return {"output": None, "status": status, "error": None}
+
+
+def _view(plan: Plan, state: RunState, path: str, kept: dict[str, Json]) -> Json:
     if path in kept:
         return kept[path]
-    step = state.steps.get(path)
-    if step is None:
-        return {"output": None, "status": "pending", "error": None}
+    step, status = state.steps.get(path), _status(plan, state, path)
+    return _unreached(status) if step is None or step.status != status else _shown(step)
+
+
+def _shown(step: StepRun) -> dict[str, Json]:
     view: dict[str, Json] = {
         "output": step.output,
         "status": step.status,

@@ -13,6 +13,7 @@ from studio.contracts.steps import (
     ApprovalStep,
     Block,
     ConditionalBlock,
+    FailStep,
     GivenStep,
     GraphBlock,
     HierarchicalBlock,
@@ -145,7 +146,7 @@ class ScopeCheck(ExpressionCheck):
         self._finished |= after | {step.id}
         before, self._before = self._before, True
         for group in own[len(handlers) :]:
-            self._group(group, loc)
+            self._group(group, loc, "error")
         self._before = before
 
     def _node_fields(self, step: Step, loc: Loc) -> None:
@@ -191,6 +192,9 @@ class ScopeCheck(ExpressionCheck):
                         self._findings.append(error)
             case TransformStep():
                 self._value(step.transform, (*loc, "transform"))
+            case FailStep():
+                self._value(step.fail.type, (*loc, "fail", "type"))
+                self._value(step.fail.message, (*loc, "fail", "message"))
             case WaitStep():
                 self._moment(step.wait.until, (*loc, "wait", "until"))
             case ApprovalStep():

@@ -81,6 +81,8 @@ class RunState(Wire):
     """Of all outputs so far, those inside child workflows included: what `MAX_RUN_BYTES` limits."""
     calls: int = 0
     """Steps that were started, blocks not counted: what `max_steps` limits."""
+    unreached: int = 0
+    """Steps that never began and are recorded all the same: see `unreached.MAX_LISTED`."""
     limits: Limits | None = None
     """As the definition says."""
     outer: list[OuterLimits] = []
@@ -256,6 +258,8 @@ class RunAgent(Wire):
     retry: RetryPolicy | None = None
     output_schema: JsonObject | None = None
     """Asked of the model as structured output; goes before the agent's own."""
+    is_choice: bool = False
+    """Whether the answer decides which way the run goes: then objects in it that differ give none."""
     cache: CacheUse | None = None
     attempts_before: int = 0
     """Attempts of the step that an earlier attempt of a block around it made."""

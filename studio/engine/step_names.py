@@ -57,13 +57,20 @@ def overridden(recorded: Recorded, overrides: Mapping[str, Json]) -> dict[str, S
     """
     found: dict[str, StepRun] = {}
     for name, output in overrides.items():
-        paths = named(recorded, name) or [_only_path(recorded, name)]
+        paths = [path for path in named(recorded, name) if _may_have_begun(recorded, path)]
+        paths = paths or [_only_path(recorded, name)]
         for path in paths:
             node = recorded.plan.nodes[_node_of(recorded, path, [path])]
             held = recorded.runs.get(path) or StepRun(id=path, kind=node.kind, name=node.step.name, agent=node.agent)
             changes = {"status": "succeeded", "output": output, "error": None, "errors": None, "waiting": None}
             found[path] = held.model_copy(update=changes | {"handled": False})
     return found
+
+
+def _may_have_begun(recorded: Recorded, path: str) -> bool:
+    """False of a step that is recorded only since the block around it never began."""
+    around = block_of(path)
+    return around == ROOT or around not in recorded.runs or recorded.runs[around].status != "skipped"
 
 
 def _node_of(recorded: Recorded, name: str, paths: list[str]) -> str:

@@ -60,8 +60,10 @@ class Tokens:
 
     # What moves tokens
 
-    def put(self, place: int, path: str) -> None:
-        """The visit at `path` sends a token along an edge."""
+    def put(self, place: int, path: str) -> bool:
+        """The visit at `path` sends a token along an edge. False when an earlier visit of the target did not wait for
+        that token, which comes to nothing.
+        """
         mesh, node = self.mesh, self.net.edges[place].target
         waited = self._waits(node)
         if place in mesh.absorbed:
@@ -69,7 +71,7 @@ class Tokens:
             if waited:
                 mesh.due.setdefault(node, True)
                 self._stir(node)
-            return
+            return False
         if place not in mesh.pending:
             _count(mesh.held, node, 1)
             if not self._inside(place):
@@ -78,6 +80,7 @@ class Tokens:
         mesh.carried[place] = path
         mesh.due.setdefault(node, waited)
         self._stir(node)
+        return True
 
     def take(self, node: str) -> list[str]:
         """One token from every edge that holds one; returns the paths of the visits that sent them, in that order."""
@@ -184,6 +187,13 @@ class Tokens:
         have = self.mesh.held.get(node, 0)
         coming = open_edges + sum(1 for place in empty if self._can_come(place))
         return None if have + coming >= join.at_least else False
+
+    def unmet(self, node: str) -> str:
+        """What to say of a join that can never be met."""
+        join, total = self.net.joins[node], len(self.net.into[node])
+        needed = join.at_least if isinstance(join, AtLeast) else 1
+        came = self.mesh.held.get(node, 0)
+        return f"The join of the node {node!r} needs {needed} of {total}, {came} came, and no more can come."
 
     def enough(self, node: str) -> bool:
         """Whether a join that does not wait for all holds the tokens that it waits for."""

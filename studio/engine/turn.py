@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 from studio.contracts.base import Json
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
-from studio.contracts.steps import AgentStep, GivenStep, HierarchicalBlock, Route, TransformStep, WorkflowStep
-from studio.engine import attempts, recalls
+from studio.contracts.steps import (
+    AgentStep,
+    FailStep,
+    GivenStep,
+    HierarchicalBlock,
+    Route,
+    TransformStep,
+    WorkflowStep,
+)
+from studio.engine import attempts, failing, recalls
 from studio.engine.asking import agent_call, child_call
 from studio.engine.frames import Frame
 from studio.engine.limits import MAX_RUN_BYTES, TOO_MUCH, measure
@@ -106,6 +114,9 @@ class Turn:
         if not isinstance(value, str):
             self._cost += size // BYTES_A_COST
 
+    def spend(self, cost: int) -> None:
+        self._cost += cost
+
     def _spend(self, value: Json) -> None:
         try:
             found = expressions_in(value)
@@ -161,8 +172,9 @@ class Turn:
         try:
             if not self.holds(path, node.step.when, "when"):
                 self.state.steps[path] = run.model_copy(update={"status": "skipped"})
-                if held is None or held.status != "skipped":  # else it is recorded, and told then
-                    self.record.publish("step.skipped", path, {"kind": node.kind, "when": node.step.when})
+                if held is None or held.status != "skipped":  # else it is recorded, and published then
+                    self.record.publish("step.skipped", path, {"kind": node.kind, "when": node.step.when}, run.attempt)
+                self.patterns.list_unreached(self, path)
                 self.leave(path)
                 return path
         except UnusableError as unusable:
@@ -224,6 +236,9 @@ class Turn:
                     self.record.commands.append(child_call(self, path, node.step, given))
                 case TransformStep():
                     self._transform(path, node.step)
+                case FailStep():
+                    self._spend([node.step.fail.type, node.step.fail.message])
+                    self.fail(path, failing.error_of(self.plan, self.state, path, node.step, self.spend_on))
                 case _:
                     self.patterns.begin(self, path, given)
         except UnusableError as unusable:
@@ -273,6 +288,7 @@ class Turn:
         if clause == "continue":
             self.close(path, "failed", error=error, handled=True)
         elif clause is not None:
+            self.patterns.list_unreached(self, path)
             self.clear(path)
             frame.handling, frame.error = True, error
             frame.scope = frame.scope | {"error": error.model_dump()}
@@ -313,8 +329,12 @@ class Turn:
         if status == "succeeded" and self.node(path).step.compensate is not None and self.state.phase == "running":
             self.state.undo = [undo for undo in self.state.undo if undo.path != path]
             self.state.undo.append(Undo(path=path, node=frame.node, scope=local_names(self.state, path)))
+        self.patterns.list_unreached(self, path)
         if not recalls.ends_as_then(self, path, status, output, error, handled=handled):
-            self.record.end_step(path, status, output=output, size=size, error=error, handled=handled)
+            if status == "cancelled" and self.state.steps[path].started_at is None:
+                self.record.skip_step(path, "it was stopped before it began")
+            else:
+                self.record.end_step(path, status, output=output, size=size, error=error, handled=handled)
         if path in self.state.parked:
             self.patterns.unparked(self, path)
         self.leave(path, uncaught=None if handled else error)

@@ -5,11 +5,13 @@ import json
 from datetime import datetime, timedelta
 
 from studio.contracts.base import Json, JsonObject, format_timestamp, to_utc
+from studio.contracts.durations import format_duration
 from studio.contracts.interaction import Decision
 from studio.contracts.runs import RunError
 from studio.contracts.steps import ApprovalStep, WaitStep
 from studio.contracts.waits import Approval, Wait
 from studio.engine import fans
+from studio.engine.answers import step_timeout
 from studio.engine.attempts import try_again
 from studio.engine.plan import ROOT
 from studio.engine.scope import UnusableError
@@ -151,7 +153,8 @@ def _waited(turn: Turn, path: str) -> None:
     if isinstance(step, ApprovalStep):
         _unanswered(turn, path, step.approval)
     elif isinstance(step, WaitStep) and step.wait.signal is not None:
-        message = f"The signal {step.wait.signal!r} did not come within {step.wait.timeout}."
+        limit = "" if step.wait.timeout is None else f" within {format_duration(step.wait.timeout)}"
+        message = f"The signal {step.wait.signal!r} did not come{limit}."
         turn.fail(path, RunError(type="timeout", message=message))
     else:
         turn.succeed(path, None)
@@ -172,8 +175,7 @@ def step_timed_out(turn: Turn, path: str) -> None:
     frame = turn.frame(path)
     if frame.stopping or frame.cancelled:
         return
-    limit = turn.node(path).step.timeout
-    error = RunError(type="timeout", message=f"The step did not end within its timeout, {limit}.")
+    error = step_timeout(turn.node(path).step.timeout or timedelta())
     frame.timed_out, frame.error = True, error
     if turn.is_call(path):
         turn.record.commands.append(CancelStep(path))
@@ -189,4 +191,5 @@ def _run_timed_out(turn: Turn) -> None:
     if turn.state.phase == "running" and not frame.stopping:
         frame.timed_out = True
         limit = turn.state.limits.timeout if turn.state.limits else None
-        turn.halt(ROOT, RunError(type="timeout", message=f"The run did not end within its timeout, {limit}."))
+        within = "" if limit is None else f", {format_duration(limit)}"
+        turn.halt(ROOT, RunError(type="timeout", message=f"The run did not end within its timeout{within}."))

@@ -12,6 +12,7 @@ from studio.contracts.steps import (
     Block,
     Catch,
     ConditionalBlock,
+    FailStep,
     GraphBlock,
     LoopBlock,
     ParallelBlock,
@@ -21,6 +22,7 @@ from studio.contracts.steps import (
     block_in,
 )
 from studio.engine.agent_checks import agent_warnings
+from studio.engine.catch_checks import catch_warnings
 from studio.engine.expression_types import constant_of
 from studio.engine.fan_warnings import warn_of_fan
 from studio.engine.findings import EnoughError, Findings
@@ -41,7 +43,7 @@ def workflow_warnings(workflow: AnyWorkflow) -> list[FieldError]:
             _step(findings, workflow, step, loc)
         for loc, block in _blocks(workflow):
             _block(findings, workflow, block, loc)
-        for warning in [*walked.warnings(), *_of_agents(workflow)]:
+        for warning in [*walked.warnings(), *_of_agents(workflow), *catch_warnings(workflow)]:
             findings.append(warning)
     return findings.found
 
@@ -77,11 +79,11 @@ def _step(findings: Findings, workflow: AnyWorkflow, step: Step, loc: Loc) -> No
 
 
 def _unused(findings: Findings, step: Step, loc: Loc) -> None:
-    if isinstance(step, TransformStep | WaitStep | ApprovalStep) and step.retry is not None:
+    if isinstance(step, TransformStep | WaitStep | ApprovalStep | FailStep) and step.retry is not None:
         message = f"`retry` does nothing here: a {kind_of(step)} gives the same when it is tried again"
         findings.add((*loc, "retry"), message, "unused_field", "leave it out")
-    if isinstance(step, TransformStep) and step.timeout is not None:
-        message = "`timeout` does nothing here: a transform takes no time"
+    if isinstance(step, TransformStep | FailStep) and step.timeout is not None:
+        message = f"`timeout` does nothing here: a {kind_of(step)} takes no time"
         findings.add((*loc, "timeout"), message, "unused_field", "leave it out")
     if isinstance(step, ApprovalStep):
         approval = step.approval

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from studio.contracts.base import IDENTIFIER_PATTERN, NAME_PATTERN
+from studio.contracts.base import ERROR_PATTERN, IDENTIFIER_PATTERN, NAME_PATTERN
 from studio.contracts.steps import WORKER_PATTERN
 from studio.contracts.waits import SIGNAL_PATTERN
 
@@ -19,6 +19,7 @@ _PATTERNS = {
     IDENTIFIER_PATTERN: "an id is letters, digits and `_`, at most 63, and does not begin with a digit, "
     "so that expressions can name it",
     SIGNAL_PATTERN: "a signal's name is letters, digits, `_`, `.` and `-`, at most 63, and begins with a letter or `_`",
+    ERROR_PATTERN: "an error's type is lower-case letters, digits and `_`, at most 63, and begins with a letter",
     WORKER_PATTERN: "a worker's name is letters, digits, `_` and `-`, at most 63, and begins with a letter or `_`",
 }
 _ONE_STEP = "a step is {id: …, agent: …}, or another kind"
@@ -32,6 +33,7 @@ _FORMS = {
     "compensate": _ONE_STEP,
     "conditional": "write {cases: […]} or {route: …}",
     "edges": "write a list of {from: …, to: …}",
+    "fail": "write {type: out_of_stock, message: …}",
     "graph": "write {nodes: […], edges: […]}",
     "hierarchical": "write {manager: …, workers: […]}",
     "join": "write all, any, {at_least: 2} or {quorum: 0.6}",

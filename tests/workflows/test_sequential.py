@@ -240,6 +240,6 @@ class TestCancel:
         await engine.upstream.wait_for_calls(1, "abandoned")
         run = await engine.run(handle.id)
         assert run.status == "cancelled"
-        assert [(step.id, step.status) for step in run.steps] == [("ask", "cancelled")]
+        assert [(step.id, step.status) for step in run.steps] == [("ask", "cancelled"), ("next", "skipped")]
         assert (await engine.events(handle.id))[-1].type == "run.cancelled"
         assert len(engine.upstream.calls) == 1

@@ -94,11 +94,12 @@ class SlowGraph:
         self.ended = not self._active()
 
     def _move(self, node: str, *, runs: bool) -> None:
+        self._skip_unreachable()
         visits = self._visits.get(node, 0)
-        if runs and visits >= self._max_visits[node]:
+        if not runs or visits >= self._max_visits[node]:
             self.failed = True
             return
-        if runs and self._joins[node] != "all":
+        if self._joins[node] != "all":
             for place in self._into(node):
                 self._absorbed[place] = int(not self._pending.get(place) and self._can_come(node, place))
         for place in self._into(node):
@@ -106,9 +107,6 @@ class SlowGraph:
                 self._pending[place] -= 1
         if node in self._starting:
             self._starting.remove(node)
-        if not runs:
-            self._narrowed = True
-            return
         self._visits[node] = visits + 1
         self._running.append(node)
         path = f"g/{node}@{visits}" if visits else f"g/{node}"

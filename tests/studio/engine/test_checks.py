@@ -205,7 +205,7 @@ class TestPatterns:
             ({"loop": {"do": [one()], "until": "${{ true }}", "while": "${{ true }}"}}, "give until or while"),
             ({"conditional": {"cases": []}}, "at least 1 item"),
             ({"transform": 1, "on_error": "ignore"}, "'fail' or 'continue'"),
-            ({"transform": 1, "on_error": [{"catch": ["nonsense"], "steps": [one()]}]}, "Input should be"),
+            ({"transform": 1, "on_error": [{"catch": ["No sense"], "steps": [one()]}]}, "should match"),
         ],
     )
     def test_a_block_that_says_too_little_or_too_much_is_refused(self, block: JsonObject, message: str) -> None:

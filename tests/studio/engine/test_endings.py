@@ -87,7 +87,8 @@ class TestLimits:
         assert {path: step.status for path, step in run.state.steps.items()} == {
             "a": "succeeded",
             "c": "cancelled",
-            "c/router.choice": "cancelled",
+            "c/router.choice": "skipped",
+            "c/l": "skipped",
         }
 
     def test_nothing_more_is_delegated_or_begun_past_max_steps(self) -> None:

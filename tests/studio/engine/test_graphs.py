@@ -62,13 +62,17 @@ class TestGraph:
         assert run.ends[0].output == "first"
         assert "g/end@1" not in run.state.steps
 
-    def test_at_least_that_cannot_be_met_skips_the_node(self) -> None:
+    def test_at_least_that_got_tokens_and_cannot_be_met_fails_the_graph(self) -> None:
         end = ask("end", join={"at_least": 2})
         run = graph([ask("a"), ask("b"), end], edge("a", "end"), edge("b", "end", "${{ false }}"))
         answer(run, "g/a")
         answer(run, "g/b")
         assert statuses(run)["g/end"] == "skipped"
-        assert run.ends[0].status == "succeeded"
+        assert run.ends[0].error == RunError(
+            type="join_unmet",
+            message="The join of the node 'end' needs 2 of 2, 1 came, and no more can come.",
+            step_id="g",
+        )
 
     def test_a_cycle_goes_round_until_its_exit(self) -> None:
         again = "${{ steps.check.output == 'again' }}"
@@ -238,13 +242,24 @@ ROUTE: JsonObject = {"agent": {}, "choices": {"left": LEFT, "right": RIGHT}}
 
 
 class TestRoute:
-    @pytest.mark.parametrize("said", [{"choice": "right"}, "Right.", "I would go right here"])
+    @pytest.mark.parametrize("said", [{"choice": "right"}, "Right.", "**right**", "<think>left?</think>\n'right'"])
     def test_the_model_picks_a_choice(self, said: Json) -> None:
         run = run_of({"id": "c", "conditional": {"route": ROUTE}}, value="where?")
         answer(run, "c/router.choice", said)
         assert run.ends[0].output == "R"
 
-    @pytest.mark.parametrize("said", ["neither", "left or right", {"choice": "up"}, None])
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "neither",
+            "left or right",
+            "I would go right here",
+            "not right",
+            {"choice": "not right"},
+            {"choice": "up"},
+            None,
+        ],
+    )
     def test_an_answer_that_names_none_goes_to_else_or_fails(self, said: Json) -> None:
         run = run_of({"id": "c", "conditional": {"route": ROUTE}})
         answer(run, "c/router.choice", said)

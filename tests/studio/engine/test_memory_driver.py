@@ -209,7 +209,7 @@ class TestFromOutside:
         driver.add(CancelRequested(START + timedelta(seconds=3)))
         run = driver.run()
         assert run.end.status == "cancelled"
-        assert [(step.id, step.status) for step in run.end.progress.steps] == [("a", "cancelled")]
+        assert [(step.id, step.status) for step in run.end.progress.steps] == [("a", "cancelled"), ("b", "skipped")]
         assert took(run) == timedelta(seconds=3)
         assert run.events[-1].type == "run.cancelled"
 
@@ -254,7 +254,7 @@ class TestAnyScript:
 
         run = carry()
         assert run == carry()
-        assert {step.status for step in run.end.progress.steps} <= {"succeeded", "failed", "cancelled"}
+        assert {step.status for step in run.end.progress.steps} <= {"succeeded", "failed", "cancelled", "skipped"}
         assert [event.ts for event in run.events] == sorted(event.ts for event in run.events)
         assert run.events[-1].type == f"run.{run.end.status}"
 

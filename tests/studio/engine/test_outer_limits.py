@@ -49,7 +49,7 @@ class TestFail:
     @pytest.mark.parametrize("limit", [{"max_tokens": 20}, {"max_cost_usd": 0.02}])
     def test_what_was_used_before_the_child_counts_inside(self, limit: JsonObject) -> None:
         run = driver(ask("a"), CALL, limits={**limit, "on_exceeded": "fail"}).run()
-        assert statuses(run) == {"a": "succeeded", "c": "failed", "c/one": "succeeded", "c/two": "cancelled"}
+        assert statuses(run) == {"a": "succeeded", "c": "failed", "c/one": "succeeded", "c/two": "skipped"}
         ((name, most),) = limit.items()
         message = f"The run's limit is reached: {name}, {most}."
         assert run.end.error == RunError(type="limit_exceeded", message=message)
@@ -86,12 +86,12 @@ class TestFail:
         middle = sequence(ask("before"), {"id": "d", "workflow": "deep"})
         run = driver(CALL, limits={"max_tokens": 20, "on_exceeded": "fail"}, inner=middle, deep=INNER).run()
         assert statuses(run)["c/d/one"] == "succeeded"
-        assert statuses(run)["c/d/two"] == "cancelled"
+        assert statuses(run)["c/d/two"] == "skipped"
 
     def test_a_childs_own_limit_that_is_nearer_decides(self) -> None:
         inner = INNER | {"limits": {"max_tokens": 10, "on_exceeded": "fail"}}
         run = driver(CALL, limits={"max_tokens": 1000}, inner=inner).run()
-        assert statuses(run)["c/two"] == "cancelled"
+        assert statuses(run)["c/two"] == "skipped"
         assert run.end.status == "failed"
 
     def test_steps_of_children_do_not_count_for_max_steps(self) -> None:
@@ -105,7 +105,7 @@ class TestFail:
         limits: JsonObject = {"max_tokens": 10, "on_exceeded": "fail"}
         workflow = sequence(step, ask("b"), limits=limits, **fields)
         found = statuses(driver_of(workflow, {"inner": INNER}, ten_each()).run())
-        assert found["b"] == "cancelled"
+        assert found["b"] == "skipped"
         assert [status for path, status in found.items() if path.endswith("clean/two")] == ["succeeded"]
 
 
@@ -139,4 +139,4 @@ class TestPause:
             sequence(CALL, limits={"max_tokens": 1000}), {"inner": INNER}, {"c/one": [reply(10, seconds=5)]}
         )
         going.add(LimitsChanged(START + timedelta(seconds=1), Limits(max_tokens=10, on_exceeded="fail")))
-        assert statuses(going.run()) == {"c": "failed", "c/one": "succeeded", "c/two": "cancelled"}
+        assert statuses(going.run()) == {"c": "failed", "c/one": "succeeded", "c/two": "skipped"}

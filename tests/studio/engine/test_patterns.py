@@ -106,13 +106,15 @@ class TestParallel:
         answer(run, "side/b", "won")
         assert run.ends[0].output == {"a": None, "b": "won"}
 
-    def test_a_join_that_cannot_be_met_fails_with_what_failed_first(self) -> None:
+    def test_a_join_that_cannot_be_met_says_what_it_needs_and_what_failed(self) -> None:
         run = run_of(branches(ask("a"), ask("b"), ask("c"), join={"at_least": 2}))
         fail(run, "side/a", "timeout")
         fail(run, "side/b")
         run.feed(StepCancelled(run.at, "side/c"))
         assert run.ends[0].error is not None
-        assert run.ends[0].error.type == "timeout"
+        assert run.ends[0].error.type == "join_unmet"
+        failed = "side/a (timeout): broke; side/b (upstream_error): broke"
+        assert run.ends[0].error.message == f"The join needs 2 of 3; 0 succeeded, 2 failed: {failed}"
 
     def test_a_join_that_only_skipped_branches_could_meet_is_unmet(self) -> None:
         run = run_of(branches({"id": "a", "when": False, "transform": 1}, join="any"))
@@ -132,7 +134,7 @@ class TestParallel:
         run.feed(StepCancelled(run.at, "side/deep/x"))
         assert run.ends[0].output == {"a": 1, "deep": None}
         assert run.state.steps["side/deep"].status == "cancelled"
-        assert "side/deep/y" not in run.state.steps
+        assert run.state.steps["side/deep/y"].status == "skipped"
 
     def test_ten_thousand_items_are_taken_and_one_more_is_not(self) -> None:
         step: JsonObject = {"id": "one", "transform": "${{ item }}"}
@@ -164,7 +166,9 @@ class TestConditional:
     def test_the_first_true_case_runs_alone(self, value: int, chosen: str) -> None:
         run = run_of(self.STEP, value=value)
         assert run.ends[0].output == chosen
-        assert list(run.state.steps) == ["triage", f"triage/{chosen}"]
+        statuses = {path: step.status for path, step in run.state.steps.items()}
+        others = {f"triage/{name}": "skipped" for name in ("high", "middle", "low")}
+        assert statuses == others | {"triage": "succeeded", f"triage/{chosen}": "succeeded"}
         assert ("edge.taken", "triage") in run.events()
 
     @pytest.mark.parametrize(("value", "word"), [(1, "a number"), ({}, "an object"), (None, "null")])
@@ -180,7 +184,7 @@ class TestConditional:
 
     def test_steps_of_the_cases_not_taken_are_null_afterwards(self) -> None:
         out = ["${{ steps.high.status }}", "${{ steps.low.output }}"]
-        assert run_of(self.STEP, value=1, output=out).ends[0].output == ["pending", "low"]
+        assert run_of(self.STEP, value=1, output=out).ends[0].output == ["skipped", "low"]
 
 
 class TestLoop:

@@ -222,7 +222,7 @@ class TestPauses:
         assert run.waiting() == ["f"]
         done(run, "f")
         assert run.ends[0].status == "cancelled"
-        assert statuses(run)["b"] == "cancelled"
+        assert statuses(run)["b"] == "skipped"
 
     def test_each_pause_is_told_though_there_were_others(self) -> None:
         run = Run(plan_of([ask("a")]))

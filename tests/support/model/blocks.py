@@ -29,6 +29,7 @@ def conditional(run: Interpreter, me: Actor, block: ConditionalBlock, path: str,
 
 def loop(run: Interpreter, me: Actor, block: LoopBlock, path: str, env: Env) -> Body:
     number, result = 0, Result("done")
+    run.unreached.rounds[path] = 0
     while True:
         yield from run.queue(me)
         inner = run.inner(env, *block.do, iteration=number, last=result.output)
@@ -36,6 +37,7 @@ def loop(run: Interpreter, me: Actor, block: LoopBlock, path: str, env: Env) -> 
             return result
         if number == block.max_iterations:
             return failed("limit_exceeded", path)
+        run.unreached.rounds[path] = number
         result = yield from run.chain(me, block.do, f"{path}#{number}/", inner)
         run.export(inner, env, block.do)
         if result.kind != "done":
@@ -124,6 +126,7 @@ def _branches(run: Interpreter, step: ParallelStep, path: str, env: Env) -> list
         return [run.starter(branch, f"{path}/{branch.id}", env) for branch in block.branches or []]
     do = block.do
     items: list[Json] = run.value(block.for_each, env)
+    run.unreached.items[path] = len(items)
     return [
         run.starter(do, f"{path}/{do.id}[{index}]", run.inner(env, do, item=item, index=index))
         for index, item in enumerate(items)

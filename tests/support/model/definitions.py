@@ -126,6 +126,8 @@ class Writer:
         return Call(duration * MILLISECOND, output, error, linger * MILLISECOND)
 
     def transform(self, name: str, seen: list[str], depth: int) -> JsonObject:
+        if not self.steady and self.chance(8):
+            return {"fail": {"type": self.one_of(["out_of_stock", "timeout"]), "message": "on purpose"}}
         if seen and self.chance(2):
             of = self.one_of(seen)
             return {"transform": self.expression(f"steps.{of}.output", lambda env: _output(env, of))}
@@ -276,7 +278,7 @@ class Writer:
                 of, value = self.one_of(seen), self.number(0, 1)
                 return self.expression(f"steps.{of}.output == {value}", lambda env: _same(_output(env, of), value))
             case _:
-                of, status = self.one_of(seen), self.one_of(["succeeded", "failed"])
+                of, status = self.one_of(seen), self.one_of(["succeeded", "failed", "skipped", "pending"])
                 return self.expression(f"steps.{of}.status == '{status}'", lambda env: _status(env, of) == status)
 
     def expression(self, source: str, meaning: Callable[[Env], Json]) -> str:

@@ -30,11 +30,15 @@ class _Game:
     """The output of the visit that ended last."""
 
     def move(self, me: Actor) -> bool:
-        """Begin the next visit, if there is one; when there is none, what can no longer be reached is skipped."""
+        """Begin the next visit, if there is one. What can no longer be reached is skipped before it."""
         self.tokens.settle()
+        self._skip()
         name = self.tokens.next()
+        if self.tokens.unmet:
+            self.run.tied |= name is not None  # which of the two comes first is not defined
+            self.failure = Failure("join_unmet", self.path)
+            return False
         if name is None:
-            self._skip()
             return False
         node = next(one for one in self.block.nodes if one.id == name)
         number = self.visits[name]
@@ -54,7 +58,9 @@ class _Game:
         for node in self.visits.keys() - self.tokens.reached() - self.skipped:
             self.skipped.add(node)
             if not self.visits[node]:
+                step = next(one for one in self.block.nodes if one.id == node)
                 self.run.steps[f"{self.path}/{node}"] = self.env[node] = StepOutcome("skipped")
+                self.run.unreached.over(step, f"{self.path}/{node}", self.env)
 
     def visited(self, actor: Actor) -> None:
         """A visit is over: put its tokens."""

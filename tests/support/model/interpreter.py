@@ -18,6 +18,7 @@ from tests.support.model.actors import STOP, Actor, Message, World
 from tests.support.model.cases import MILLISECOND, CallOutcome, Case, Env, RunOutcome, StepOutcome
 from tests.support.model.results import SKIPPED, STOPPED, Failure, Result, failed
 from tests.support.model.scope import ids_inside
+from tests.support.model.unreached import Unreached
 
 NEVER_AGAIN = {"invalid_request", "prompt_error", "expression_error", "limit_exceeded", "schema_mismatch"}
 """What a block that is tried again would only fail with again."""
@@ -38,6 +39,7 @@ class Interpreter(ABC):
         self.definition = case.definition
         self.world = World()
         self.steps: dict[str, StepOutcome] = {}
+        self.unreached = Unreached(self.steps)
         self.calls: list[CallOutcome] = []
         self.undo: list[tuple[str, Step, Env]] = []
         """What compensates steps that succeeded, with the path of each, in the order in which they ended."""
@@ -75,6 +77,7 @@ class Interpreter(ABC):
             self.world.at(microseconds(limits.timeout), lambda: self._end_early(timed_out))
         result = yield from self.chain(self.main, self.definition.steps, "", env)
         self.main.over = True
+        self.unreached.chain(self.definition.steps, env)
         outcome = self.early or self._judge(result, env)
         self.exempt = True
         if outcome.status != "succeeded":
@@ -87,6 +90,8 @@ class Interpreter(ABC):
             last = yield from self.wait(self.world.spawn(me, lambda actor: self.chain(actor, steps, "", seen)))
             if last.failure is not None and outcome.status == "succeeded":
                 outcome = RunOutcome("failed", error=(last.failure.type, last.failure.path))
+            self.unreached.chain(steps, seen)
+        self.unreached.left()
         outcome.ended, outcome.steps = self.world.now, self.steps
         outcome.calls, outcome.tied = self.calls, self.tied or self.world.tied
         return outcome
@@ -140,6 +145,7 @@ class Interpreter(ABC):
             return STOPPED
         if not self.holds(step.when, env):
             self.steps[path] = env[step.id] = StepOutcome("skipped")
+            self.unreached.over(step, path, env)
             return SKIPPED
         if block_in(step) is None and not self._may_start(path):
             return STOPPED
@@ -147,6 +153,7 @@ class Interpreter(ABC):
         result = yield from self._timed(me, step, path, env)
         if block_in(step) is not None and me.stopping:
             result = STOPPED
+        self.unreached.over(step, path, env)
         if result.failure is not None:
             outcome.status, outcome.error = "failed", result.failure.type
             if not me.stopping:
@@ -168,7 +175,7 @@ class Interpreter(ABC):
         if not self.exempt and limits is not None and self.started == limits.max_steps:
             self.tied |= self.latest == self.world.now
             self._end_early(RunOutcome("failed", error=("limit_exceeded", None)))
-            self.steps[path] = StepOutcome("cancelled")
+            self.steps[path] = StepOutcome("skipped")
             return False
         self.started += 1
         self.latest = self.world.now
@@ -219,6 +226,9 @@ class Interpreter(ABC):
             for inside, outcome in self.steps.items():
                 if is_inside(inside, path):
                     self.steps[inside] = StepOutcome("pending", started=outcome.started, ended=outcome.ended)
+            for counts in (self.unreached.rounds, self.unreached.items):
+                for at in [at for at in counts if at == path or is_inside(at, path)]:
+                    del counts[at]
 
     @abstractmethod
     def work(self, me: Actor, step: Step, path: str, env: Env) -> Body:

@@ -8,6 +8,7 @@ from studio.contracts.steps import (
     AgentStep,
     ApprovalStep,
     ConditionalStep,
+    FailStep,
     GraphStep,
     HierarchicalStep,
     LoopStep,
@@ -23,7 +24,7 @@ from tests.support.model.actors import Actor
 from tests.support.model.cases import Case, Env, RunOutcome
 from tests.support.model.graphs import graph
 from tests.support.model.interpreter import Body, Interpreter, microseconds
-from tests.support.model.results import STOPPED, Result
+from tests.support.model.results import STOPPED, Result, failed
 
 
 def interpret(case: Case) -> RunOutcome:
@@ -42,6 +43,8 @@ class _Reference(Interpreter):
                 assert step.wait.duration is not None
                 slept = yield from self.sleep(me, microseconds(step.wait.duration))
                 return Result("done") if slept else STOPPED
+            case FailStep():
+                return failed(step.fail.type, path)
             case SequentialStep():
                 return (yield from self.chain(me, step.sequential.steps, f"{path}/", env))
             case ParallelStep():

@@ -43,7 +43,7 @@ class Tally:
         if self.timed_out:
             return Failure("timeout", None)
         if succeeded + self._total - len(self._over) < self._needed:
-            return failures[0] if failures else Failure("join_unmet", None)
+            return Failure("join_unmet", None)
         return None
 
 

@@ -21,6 +21,8 @@ class Tokens:
         """Once for each visit under way."""
         self._on = [0] * len(edges)
         self._turns: list[Step] = []
+        self.unmet = False
+        """Whether a join holds tokens that are too few for it and will stay so."""
         self._late = [False] * len(edges)
         """Tokens to come that the visit of the target before did not wait for."""
 
@@ -55,8 +57,8 @@ class Tokens:
             if not circle & set(self.running) and all(node.id in _closure(other, waiting) for other in circle):
                 if node.join == "all" or self._has_enough(node):
                     return self._take(node)
-                self._drop(node)
-                return self.next()
+                self.unmet = True
+                return None
         return None
 
     def _waits_for(self, node: Step) -> set[str]:
@@ -64,12 +66,8 @@ class Tokens:
         sources = {self._edges[edge].source for edge in awaited}
         return {other for other in self._active() if other != node.id and sources & self._from([other], node.id)}
 
-    def _drop(self, node: Step) -> None:
-        for edge in self._into(node):
-            self._on[edge] = 0
-
     def settle(self) -> None:
-        """Forget what can no longer come, and tokens that are too few for their join and will stay so."""
+        """Forget what can no longer come, and see whether tokens are too few for their join and will stay so."""
         for node in self._nodes:
             into, missing = self._into(node), self._missing(node)
             for edge in into:
@@ -78,7 +76,7 @@ class Tokens:
             if isinstance(node.join, AtLeast):
                 have = [edge for edge in into if self._on[edge]]
                 if have and node.id not in self.running and len(have) + len(missing) < node.join.at_least:
-                    self._drop(node)
+                    self.unmet = True
 
     def reached(self) -> set[str]:
         """The nodes that run, or may still."""
