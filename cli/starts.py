@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import typer
 
@@ -54,8 +54,10 @@ def start_and_watch(target: str, options: RunOptions) -> None:
         chosen = (
             Target("agent" if options.agent else "workflow", target, options.project_id)
             if sources is None
-            else _last_target(sources, target, agent=options.agent)
+            else _last_target(sources, agent=options.agent)
         )
+        if chosen is None:
+            _refuse_without_target(target, sources, agent=options.agent)
 
         async def work(api: ApiClient) -> tuple[Run, Watched]:
             if sources is not None:
@@ -98,12 +100,20 @@ def _sources(target: str) -> Sources | None:
     return read_sources([Path(target)])
 
 
-def _last_target(sources: Sources, path: str, *, agent: bool) -> Target:
-    """The last workflow of the documents, else the last agent."""
+def _refuse_without_target(path: str, sources: Sources | None, *, agent: bool) -> NoReturn:
+    """What is wrong with the documents comes first: it may be why none of them can be run."""
+    if sources is not None:
+        with_api(lambda api: apply_sources(api, sources, dry_run=True))
+    wanted = "agent" if agent else "workflow and no agent"
+    raise typer.BadParameter(f"{path} holds no {wanted} to run.", param_hint="NAME|PATH")
+
+
+def _last_target(sources: Sources, *, agent: bool) -> Target | None:
+    """The last workflow of the documents, else the last agent; None when they hold neither."""
     kinds: tuple[RunKind, ...] = ("agent",) if agent else ("workflow", "agent")
     for kind in kinds:
         for value in reversed(sources.values):
             document = cast("JsonObject", value) if isinstance(value, dict) else {}
             if document.get("kind") == kind:
                 return Target(kind, str(document.get("name")), str(document.get("project_id", "default")))
-    raise typer.BadParameter(f"{path} holds no {' and no '.join(kinds)} to run.", param_hint="NAME|PATH")
+    return None

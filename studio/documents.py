@@ -16,6 +16,7 @@ from ruamel.yaml.reader import ReaderError
 
 from studio.contracts.base import Json
 from studio.errors import FieldError, InvalidInput, PayloadTooLarge
+from studio.yaml_messages import explain
 
 MAX_CHARACTERS = 1024 * 1024
 """The parser reads about 150 KB a second, so this is seven seconds of it."""
@@ -81,8 +82,10 @@ def load_documents(text: str) -> list[Document]:
     except MarkedYAMLError as error:
         mark = cast("Any", error.problem_mark or error.context_mark)
         parts = cast("list[str | None]", [error.context, error.problem])
-        message = ", ".join(part for part in parts if part)
-        _refuse((mark.line + 1, mark.column + 1) if mark else (1, 1), message)
+        problem = ", ".join(part for part in parts if part)
+        lines = text.splitlines()
+        message, hint = explain(problem, lines[mark.line] if mark and mark.line < len(lines) else "")
+        _refuse((mark.line + 1, mark.column + 1) if mark else (1, 1), message, hint)
     except ReaderError as error:
         before = text[: cast("int", error.position)]
         _refuse((before.count("\n") + 1, len(before) - before.rfind("\n")), "a character that YAML does not allow")
@@ -149,7 +152,7 @@ class _Reader:
 
     def _check_key_is_text(self, holder: _Open) -> None:
         if isinstance(holder.node.value, dict) and holder.key is None:
-            _refuse(self.position, "a key must be text", 'quote expressions that begin with {: "${{ … }}"')
+            _refuse(self.position, "a key must be text", 'put a text that begins with { in quotes: "{{ … }}"')
 
     def _no_tag(self, event: Any) -> None:
         if event.ctag is not None:

@@ -145,7 +145,8 @@ def _find_close(text: str, position: int) -> int:
                 return position
             depth -= 1
         position += 1
-    raise ExpressionError(f"`{OPEN}` without `{CLOSE}`", text[start - len(OPEN) :][:80])
+    hint = "put the whole expression in quotes if more of it stands there: YAML ends a plain text at ` #`"
+    raise ExpressionError(f"`{OPEN}` without `{CLOSE}`", text[start - len(OPEN) :][:80], hint=hint)
 
 
 @lru_cache(maxsize=10_000)

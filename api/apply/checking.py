@@ -29,6 +29,12 @@ from studio.store.references import reference_errors, schedules_refused_by, targ
 from studio.web.field_errors import field_errors
 
 _SHAPES: dict[DocumentKind, Any] = {**SHAPES, "prompt": PromptDocument}
+_TELLING: dict[DocumentKind, frozenset[str]] = {
+    "workflow": frozenset({"pattern", "steps", "branches", "nodes", "cases"}),
+    "schedule": frozenset({"cron", "interval", "overlap"}),
+    "prompt": frozenset({"template", "messages"}),
+    "agent": frozenset({"model", "instructions", "message", "params"}),
+}
 KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 
@@ -70,16 +76,13 @@ def _in_order(found: list[tuple[int, FieldError]]) -> list[tuple[int, FieldError
     return sorted(found, key=lambda one: (one[0], one[1].line or 0))
 
 
-def check_documents(sources: Sequence[SourceDocument], *, default_kind: str | None = None) -> Checked:
+def check_documents(sources: Sequence[SourceDocument]) -> Checked:
     """Everything that can be known without the store."""
     checked = Checked(sources)
     meter = Meter(2 * MAX_STEPS)
     first: dict[tuple[str, str, str], int] = {}
     for index, source in enumerate(sources):
-        value = source.value
-        if default_kind is not None and isinstance(value, dict) and "kind" not in value:
-            value = {"kind": default_kind, **cast("JsonObject", value)}
-        read = _read(value)
+        read = _read(source.value)
         if isinstance(read, list):
             checked.add(index, read)
             continue
@@ -104,13 +107,21 @@ def _read(value: Json) -> AnyDefinition | PromptDocument | list[FieldError]:
     if kind not in KINDS:
         found = "there is no `kind`" if kind is None else f"the kind {kind!r} is unknown"
         close = difflib.get_close_matches(str(kind), KINDS, 1)
-        hint = f"did you mean {close[0]!r}?" if close else None
+        hint = f"did you mean {close[0]!r}?" if close else _likely_kind(cast("JsonObject", value))
         message = f"{found}: write one of {', '.join(KINDS)}"
         return [FieldError(loc=["kind"] if kind is not None else [], msg=message, type="unknown_kind", hint=hint)]
     try:
         return PromptDocument.model_validate(value) if kind == "prompt" else parse_definition(kind, value)
     except ValidationError as error:
         return field_errors(error, shape=_SHAPES[kind])
+
+
+def _likely_kind(document: JsonObject) -> str | None:
+    """By the fields that only one kind has."""
+    for kind, fields in _TELLING.items():
+        if fields & document.keys():
+            return f"write `kind: {kind}` first, it seems"
+    return None
 
 
 async def check_references(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:

@@ -134,7 +134,7 @@ async def validate_documents(
     """Everything that `apply` would refuse, and the graph of the first workflow; nothing is stored."""
     if isinstance(sources, InvalidInput):
         return ValidationReport(valid=False, errors=[_finding(0, error) for error in sources.errors], graph=Graph())
-    checked = await asyncio.to_thread(check_documents, sources, default_kind="workflow")
+    checked = await asyncio.to_thread(check_documents, sources)
     if not sources:
         checked.errors.append((0, FieldError(loc=[], msg="there is no document here", type="empty")))
     await check_prompts(prompts, checked)

@@ -32,6 +32,8 @@ def _read(value: Any) -> timedelta:
     if isinstance(value, str) and value and (match := _PATTERN.fullmatch(value)):
         days, hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
         return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+    if isinstance(value, str) and "${{" in value:
+        raise ValueError("a duration takes no expression: write 30s or 1h30m; `wait: {until: …}` takes a computed time")
     raise ValueError("not a duration: write 30s, 5m, 1h30m, 500ms or a number of seconds")
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from studio.contracts.agents import AgentSpec, CallErrorType, Ref, RetryPolicy
 from studio.contracts.base import ERROR_PATTERN, Contract, ErrorName, Identifier, Json, JsonObject
 from studio.contracts.durations import Duration
+from studio.contracts.foreign_fields import FOREIGN_FIELDS
 from studio.contracts.joins import Join, NodeJoin, TimedJoin
 from studio.contracts.waits import Approval, Wait
 
@@ -136,6 +137,9 @@ def _one_key(value: Any) -> Any:
         problem = f"{message}: found {' and '.join(found)}"
         raise PydanticCustomError("step_kind", "{problem}", {"problem": problem, "at": found[1]})
     for key in held:
+        if key in FOREIGN_FIELDS and key not in _STEP_FIELDS:
+            context = {"problem": f"{message}: found {key!r}", "at": key, "hint": FOREIGN_FIELDS[key]}
+            raise PydanticCustomError("step_kind", "{problem}", context)
         close = difflib.get_close_matches(key, STEP_KEYS, 1)
         if close and key not in _STEP_FIELDS:
             context = {"problem": f"{message}: found {key!r}", "at": key, "hint": f"did you mean {close[0]!r}?"}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from studio.contracts.base import ERROR_PATTERN, IDENTIFIER_PATTERN, NAME_PATTERN
+from studio.contracts.foreign_fields import FOREIGN_FIELDS
 from studio.contracts.steps import WORKER_PATTERN
 from studio.contracts.waits import SIGNAL_PATTERN
 
@@ -50,6 +51,12 @@ _FORMS = {
     "while": "write one whole ${{ expression }}",
     "workers": "write a list of {name: …, agent: …}",
 }
+_OF_A_STEP = frozenset({"id", "when", "on_error"})
+_READ_AS_WRITTEN = frozenset({
+    *("string_pattern_mismatch", "literal_error", "int_parsing", "int_type", "float_parsing", "float_type"),
+    *("bool_parsing", "bool_type", "list_type", "dict_type", "model_type", "model_attributes_type"),
+})  # fmt: skip
+"""What Pydantic finds of an expression where the value itself must stand."""
 _STEP_LISTS = frozenset({"steps", "branches", "nodes", "do", "else", "finally"})
 
 
@@ -60,13 +67,19 @@ def message_of(problem: Mapping[str, Any]) -> str:
     return str(problem["msg"]).removeprefix("Value error, ") if told is None else told(context, problem["loc"])
 
 
-def hint_of(problem: Mapping[str, Any], fields: Sequence[str]) -> str | None:
+def hint_of(problem: Mapping[str, Any], fields: Sequence[str]) -> str | None:  # noqa: PLR0911 - one line a kind
     """What to write instead. `fields` are those that the place has."""
     context: Mapping[str, Any] = problem.get("ctx") or {}
     given, name = problem.get("input"), str(problem["loc"][-1]) if problem["loc"] else ""
     match problem["type"]:
+        case kind if kind in _READ_AS_WRITTEN and name not in _FORMS and isinstance(given, str) and "${{" in given:
+            return "no expression is evaluated here: write the value itself"
         case "extra_forbidden":
-            return _near(name, fields) or (f"fields here are {', '.join(fields)}" if fields else None)
+            return (
+                _foreign(name, fields)
+                or _near(name, fields)
+                or (f"fields here are {', '.join(fields)}" if fields else None)
+            )
         case "literal_error":
             return _near(given, re.findall(r"'([^']*)'", str(context.get("expected", "")))) or _FORMS.get(name)
         case "string_pattern_mismatch" if context.get("pattern") == IDENTIFIER_PATTERN and isinstance(given, str):
@@ -78,6 +91,10 @@ def hint_of(problem: Mapping[str, Any], fields: Sequence[str]) -> str | None:
             return _form(problem["loc"], wants_list=problem["type"] == "list_type")
         case _:
             return context.get("hint")
+
+
+def _foreign(name: str, fields: Sequence[str]) -> str | None:
+    return FOREIGN_FIELDS.get(name) if set(fields) >= _OF_A_STEP else None
 
 
 def _form(loc: Loc, *, wants_list: bool) -> str | None:

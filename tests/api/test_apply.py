@@ -280,9 +280,12 @@ class TestValidate:
         assert "plan" in report["errors"][1]["hint"]
 
     async def test_json_without_kind(self, api: RunningApi) -> None:
-        body: JsonObject = {"name": "w", "pattern": "sequential", "steps": [{"id": "a/b", "transform": 1}]}
-        report = (await api.post("/workflows/validate", body)).ok()
-        assert [error["path"] for error in report["errors"]] == ["/steps/0/id"]
+        body: JsonObject = {"name": "w", "pattern": "sequential", "steps": [{"id": "a", "transform": 1}]}
+        (error,) = (await api.post("/workflows/validate", body)).ok()["errors"]
+        (applied,) = (await api.post("/apply", body)).problem(422, "invalid-input")["errors"]
+        assert error["message"].startswith("there is no `kind`")
+        assert error["hint"] == "write `kind: workflow` first, it seems"
+        assert (applied["msg"], applied["hint"]) == (error["message"], error["hint"])
 
     @pytest.mark.parametrize(
         ("body", "line"), [("a: [1", 1), ("a: 1\na: 2", 2), ("name: x\n\tsteps: []", 2), ("x: !!int 1", 1), ("", None)]
