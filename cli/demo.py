@@ -66,13 +66,13 @@ def _stop(console: Console, folder: DataFolder) -> None:
     try:
         down(folder, typer.echo)
     except KeyboardInterrupt:
-        console.print("It goes on stopping in the background.")
+        console.print("It continues to stop in the background.")
     else:
         console.print("Stopped. Its data stays; `.venv/bin/studio up` starts it again.", soft_wrap=True)
 
 
 def _show(console: Console, state: StackState) -> int:
-    """Apply, run and tell where to look; returns the exit code of what failed, or of the run."""
+    """Apply, run and print where to look; returns the exit code of what failed, or of the run."""
     code = _studio("apply", "-f", str(EXAMPLES)) or _studio("run", WORKFLOW, "--input", f"topic={TOPIC}")
     console.print()
     for what, address in _addresses(state):

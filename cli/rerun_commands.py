@@ -32,7 +32,7 @@ def retry(
     follow: FollowOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a failed, cancelled, terminated or timed-out run go on where it stopped, and watch it live.
+    """Continue a failed, cancelled, terminated or timed-out run where it stopped, and watch it live.
 
     Only what failed runs again, and what depends on it. The exit code is 0 when the run succeeded and 1 when it did
     not.

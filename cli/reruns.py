@@ -55,4 +55,4 @@ def terminate_run(run_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(run)
     else:
-        out().print(Text(f"{run.id} is terminated. `studio retry {run.id}` lets it go on where it stopped."))
+        out().print(Text(f"{run.id} is terminated. `studio retry {run.id}` continues it where it stopped."))

@@ -74,7 +74,7 @@ def trigger(name: Name, overlap: Overlap = None, project: Project = "default", a
 
 @schedules.command("pause")
 def pause(name: Name, note: Note = None, project: Project = "default", as_json: JsonOption = False) -> None:
-    """Start no further run; one that is under way goes on.
+    """Start no further run; one that is under way continues.
 
     Example: studio schedules pause morning-brief --note "the source is down"
     """
@@ -91,7 +91,7 @@ def resume(name: Name, note: Note = None, project: Project = "default", as_json:
     """
     from cli.schedules import steer_schedule
 
-    steer_schedule(name, project, "resume", {} if note is None else {"note": note}, "goes on", as_json=as_json)
+    steer_schedule(name, project, "resume", {} if note is None else {"note": note}, "is resumed", as_json=as_json)
 
 
 @schedules.command("backfill")

@@ -7,13 +7,19 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
-from cli.output import as_text, out, plain, print_json, print_text, safe, time_text
+from cli.output import as_text, err, out, plain, print_json, print_text, safe, time_text
 from cli.remote import fail, with_api
 from cli.waits import decision_text, wait_commands, wait_head
+from studio.clients.api import ApiClient
 from studio.contracts.base import Json, JsonObject
+from studio.contracts.definitions import parse_workflow
 from studio.contracts.interaction import DecideApproval, PendingApproval, ResolveStep
+from studio.contracts.resources import Stored
 from studio.contracts.runs import Run
+from studio.contracts.steps import WaitStep, WorkflowStep
 from studio.contracts.waits import Limits
+from studio.engine.plan import walk
+from studio.errors import NotFound
 
 NO_LIMIT = "none"
 LONGEST_PAGE = 200
@@ -23,7 +29,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def pause_run(run_id: str, *, as_json: bool) -> None:
     run = with_api(lambda api: api.pause_run(run_id))
     says = "is paused" if run.status == "paused" else "is asked to pause"
-    _report(run, f"{says}. `studio resume {run.id}` lets it go on.", as_json=as_json)
+    _report(run, f"{says}. `studio resume {run.id}` continues it.", as_json=as_json)
 
 
 def resume_run(run_id: str, *, as_json: bool) -> None:
@@ -31,13 +37,35 @@ def resume_run(run_id: str, *, as_json: bool) -> None:
     if run.status == "paused":
         says = f"is paused again: a limit is reached. `studio get {run.id}` says which, and what to do."
     else:
-        says = f"goes on. `studio events {run.id} -f` watches it."
+        says = f"continues. `studio events {run.id} -f` watches it."
     _report(run, says, as_json=as_json)
 
 
 def send_signal(run_id: str, name: str, payload: Json, *, as_json: bool) -> None:
-    run = with_api(lambda api: api.send_signal(run_id, name, payload))
+    async def work(api: ApiClient) -> tuple[Run, Sequence[str] | None]:
+        run = await api.send_signal(run_id, name, payload)
+        return run, await _signals_of(api, run)
+
+    run, names = with_api(work)
+    if names is not None and name not in names:
+        known = f"its steps wait for {', '.join(names)}" if names else "no step of it waits for a signal"
+        err().print(Text.assemble(("warning: ", "yellow"), safe(f"no step waits for {name!r}: {known}.")))
     _report(run, f"was sent the signal {name}. `studio events {run.id} -f` watches it.", as_json=as_json)
+
+
+async def _signals_of(api: ApiClient, run: Run) -> list[str] | None:
+    """The names that its steps wait for; None when it cannot be said here: child workflows have names of their own."""
+    if run.kind != "workflow":
+        return []
+    try:
+        found = await api.get_definition("workflow", run.workflow.id, version=run.workflow.version)
+        document = {name: value for name, value in found.items() if name not in Stored.ADDED}
+        steps = [step for _, step in walk(parse_workflow(document))]
+    except (NotFound, ValidationError):  # deleted meanwhile, or of another version of ours
+        return None
+    if any(isinstance(step, WorkflowStep) for step in steps):
+        return None
+    return sorted({step.wait.signal for step in steps if isinstance(step, WaitStep) and step.wait.signal is not None})
 
 
 def parse_limits(given: Mapping[str, str | None]) -> Limits:
@@ -71,9 +99,9 @@ def _checked(model: type[ModelT], values: JsonObject) -> ModelT:
 def change_limits(run_id: str, changes: Limits, step_id: str | None, *, as_json: bool) -> None:
     run = with_api(lambda api: api.change_limits(run_id, changes, step_id))
     values = changes.model_dump(mode="json", exclude_unset=True)
-    told = ", ".join(f"{name} {NO_LIMIT if value is None else value}" for name, value in values.items())
-    then = f" It is paused; `studio resume {run.id}` lets it go on." if run.status == "paused" else ""
-    _report(run, f"has other limits: {told}.{then}", as_json=as_json)
+    limits = ", ".join(f"{name} {NO_LIMIT if value is None else value}" for name, value in values.items())
+    then = f" It is paused; `studio resume {run.id}` continues it." if run.status == "paused" else ""
+    _report(run, f"has other limits: {limits}.{then}", as_json=as_json)
 
 
 def _report(run: Run, says: str, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands that say something to a run that goes on. Each imports what it needs when it runs."""
+"""The commands that steer a run. Each imports what it needs when it runs."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pause(run_id: RunId, as_json: JsonOption = False) -> None:
-    """Start no further step of a run; steps that are under way go on to their end.
+    """Start no further step of a run; steps that are under way run to their end.
 
     Example: studio pause run_01k8x3v5c0000000000000000
     """
@@ -25,7 +25,7 @@ def pause(run_id: RunId, as_json: JsonOption = False) -> None:
 
 
 def resume(run_id: RunId, as_json: JsonOption = False) -> None:
-    """Let a paused run go on. One that a limit paused needs a higher limit first: `studio limits`.
+    """Continue a paused run. One that a limit paused needs a higher limit first: `studio limits`.
 
     Example: studio resume run_01k8x3v5c0000000000000000
     """
@@ -98,7 +98,7 @@ def resolve(
         str,
         typer.Option(
             metavar="retry|skip|done|fail",
-            help="Begin it again, go on without it, say what it gives, or let it fail.",
+            help="Run it again, continue without it, give its output, or let it fail.",
         ),
     ],
     output: Annotated[

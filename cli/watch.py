@@ -56,7 +56,9 @@ async def watch(
     except TimeoutError:
         return await _stopped(api, run_id, "timed out")
     except DependencyUnavailable:
-        err().print(Text(f"Contact is lost. The run goes on; `studio events {run_id} -f` watches it again.", "yellow"))
+        err().print(
+            Text(f"Connection lost. The run continues; `studio events {run_id} -f` watches it again.", "yellow")
+        )
         raise
     except asyncio.CancelledError:  # Ctrl-C ends the watching, not the run
         return await _stopped(api, run_id, "detached")
@@ -85,7 +87,7 @@ def exit_as(run: Run, watched: Watched) -> NoReturn:
         raise typer.Exit(0 if run.status == "succeeded" else FAILED)
     reason = "Detached" if watched == "detached" else "Watched long enough"
     console = err()
-    console.print(Text(f"{reason}. The run goes on ({run.status}).", "yellow"))
+    console.print(Text(f"{reason}. The run continues ({run.status}).", "yellow"))
     console.print(Text(f"  watch it   studio events {run.id} -f"))
     console.print(Text(f"  look at it studio get {run.id}"))
     if run.status == "paused":

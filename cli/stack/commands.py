@@ -120,7 +120,7 @@ def logs(
 
 
 def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Check every dependency, embedded or remote, and say how to mend what is wrong.
+    """Check every dependency, embedded or remote, and say what to do about what is wrong.
 
     Example: studio doctor
     """

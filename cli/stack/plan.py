@@ -29,7 +29,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "worker": ("temporal", "redis"),
 }
 EMBEDDING_MODELS = ("multilingual-e5-small-q4", "e5-query", "e5-passage")
-"""One model under three names: the last two tell it which side of a search the text is on."""
+"""One model under three names: the last two say which side of a search the text is on."""
 _FREE_OF_CHARGE = {"input_per_million": "0", "output_per_million": "0"}  # it runs on the user's own machine
 
 
@@ -184,7 +184,7 @@ def _environment(
     settings: StackSettings, ports: Mapping[str, int], found: Mapping[str, Part], wanted: set[str], folder: DataFolder
 ) -> dict[str, str]:
     given_keys = settings.secret_keys.get_secret_value() if settings.secret_keys else None
-    told = {
+    planned = {
         "STUDIO_DATA_DIR": str(folder.root),
         "STUDIO_DATABASE_URL": settings.database_url or f"sqlite+aiosqlite:///{folder.database_file}",
         "STUDIO_CLICKHOUSE_URL": settings.clickhouse_url or f"chdb://{folder.root / 'traces'}",
@@ -199,17 +199,17 @@ def _environment(
         elif address is None and name in SERVICES:  # also one that is not started now may be later
             address = f"http://{LOOPBACK}:{ports[name]}"
         if address:
-            told[PREFIX + field.upper()] = address
+            planned[PREFIX + field.upper()] = address
     if settings.temporal_ui_url or "temporal-ui" in found:
-        told["STUDIO_TEMPORAL_UI_URL"] = settings.temporal_ui_url or found["temporal-ui"].address
+        planned["STUDIO_TEMPORAL_UI_URL"] = settings.temporal_ui_url or found["temporal-ui"].address
     upstreams = settings.upstreams.get_secret_value() if settings.upstreams else _local_upstreams(found)
     if upstreams:
-        told["STUDIO_UPSTREAMS"] = upstreams
+        planned["STUDIO_UPSTREAMS"] = upstreams
     if settings.model_aliases:
-        told["STUDIO_MODEL_ALIASES"] = settings.model_aliases
+        planned["STUDIO_MODEL_ALIASES"] = settings.model_aliases
     elif "model" not in found and "llm" in wanted:
-        told["STUDIO_MODEL_ALIASES"] = "{}"  # the default alias would name an upstream that is not there
-    return told
+        planned["STUDIO_MODEL_ALIASES"] = "{}"  # the default alias would name an upstream that is not there
+    return planned
 
 
 def _local_upstreams(found: Mapping[str, Part]) -> str | None:

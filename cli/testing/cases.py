@@ -82,7 +82,7 @@ class GivenAnswer(Contract):
 
 
 class GivenResolution(Contract):
-    """What somebody says about a step that failed and is parked."""
+    """What somebody says about a step that failed and waits for it."""
 
     action: ResolveAction
     output: Json = None
@@ -154,8 +154,8 @@ class Case(Contract):
     decisions: dict[str, GivenAnswer] = {}
     """By step path, in which `*` stands for any text: given each time such a step waits."""
     resolves: dict[str, GivenResolution | list[GivenResolution]] = {}
-    """By step path, in which `*` stands for any text: given each time such a step is parked, a list one after the
-    other."""
+    """By step path, in which `*` stands for any text: given each time such a step waits for it, a list one after
+    the other."""
     pause_after: Duration | None = None
     resume_after: Duration | None = None
     cancel_after: Duration | None = None

@@ -101,8 +101,8 @@ def _step(path: str, expected: ExpectedStep, end: RunEnd) -> list[Failure]:
         return [Failure(what=f"steps.{path}", message=f"The run did not come to it. Steps were: {reached}")]
     found: list[Failure] = []
     for field in sorted(expected.model_fields_set):
-        told = step.error.message if step.error is not None and field == "status" else ""
-        found += _same(f"steps.{path}.{field}", getattr(expected, field), getattr(step, field), told)
+        reason = step.error.message if step.error is not None and field == "status" else ""
+        found += _same(f"steps.{path}.{field}", getattr(expected, field), getattr(step, field), reason)
     return found
 
 

@@ -54,7 +54,7 @@ class Answers:
         unsaid = sorted(key.text for key, left in self._resolves if left)
         return [
             *(f"{text!r} decided nothing: no such approval waited" for text in unasked),
-            *(f"{text!r} resolved nothing more: no such step was parked" for text in unsaid),
+            *(f"{text!r} resolved nothing more: no such step waited for it" for text in unsaid),
         ]
 
 

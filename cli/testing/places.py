@@ -8,7 +8,7 @@ from functools import cache
 from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.runs import StepKind
 from studio.contracts.steps import WaitStep, WorkflowStep
-from studio.engine.plan import ROOT, Plan, compile_plan
+from studio.engine.plan import ROOT, Plan, PlanNode, compile_plan
 from studio.errors import FieldError
 
 _PLACE = re.compile(r"[#@][^/\[]*|\[[^\]/]*\]")
@@ -68,19 +68,26 @@ class Places:
         steps = [node.step for plan in plans for node in plan.nodes.values()]
         return {step.wait.signal for step in steps if isinstance(step, WaitStep) and step.wait.signal is not None}
 
+    def signal_at(self, path: str) -> str | None:
+        """The signal that the step at `path` waits for, if it waits for one."""
+        bare = _without_places(path)
+        for place, node in self._below(self._plan, "", (), bare.count("/") + 1):
+            if place == bare and isinstance(node.step, WaitStep):
+                return node.step.wait.signal
+        return None
+
     def _of(self, kind: StepKind, *, most: int) -> Iterator[str]:
         """A workflow is entered `most` times inside itself."""
-        return self._below(self._plan, "", (), kind, most)
+        return (path for path, node in self._below(self._plan, "", (), most) if node.kind == kind)
 
-    def _below(self, plan: Plan, around: str, entered: Collection[str], kind: StepKind, most: int) -> Iterator[str]:
+    def _below(self, plan: Plan, around: str, entered: Collection[str], most: int) -> Iterator[tuple[str, PlanNode]]:
         for node_id, node in plan.nodes.items():
             path = around + _place(plan, node_id)
-            if node.kind == kind:
-                yield path
+            yield path, node
             if isinstance(node.step, WorkflowStep):
                 ref = node.step.workflow
                 if list(entered).count(ref) < most:
-                    yield from self._below(self._child_plan(ref), f"{path}/", (*entered, ref), kind, most)
+                    yield from self._below(self._child_plan(ref), f"{path}/", (*entered, ref), most)
 
 
 def _place(plan: Plan, node_id: str) -> str:

@@ -9,8 +9,10 @@ import typer
 
 from cli.files import read_sources
 from cli.remote import fail, with_api
-from cli.testing.definitions import read_definitions
+from cli.testing.definitions import DefinitionFile, Library, read_definitions
 from cli.testing.files import definition_beside, is_test_file, test_file_of
+from cli.testing.places import Places
+from cli.testing.recording_outside import outside_of
 from studio.contracts.agents import CallErrorType
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.durations import format_duration
@@ -41,7 +43,7 @@ def record_run(paths: Sequence[Path], run_id: str) -> None:
         fail(f"{run.id} is a run of the {run.kind} {run.workflow.name!r}, which {definition} does not hold.")
     target = test_file_of(definition)
     before = target.read_text(encoding="utf-8") if target.exists() else ""
-    case = case_of(run)
+    case = case_of(run) | outside_of(run, _places(file, run))
     if before.strip() and case["name"] in _names(target):
         fail(f"{target} holds a case {case['name']!r} already.")
     text = dump_documents([case])
@@ -54,6 +56,13 @@ def _names(target: Path) -> list[Json]:
     """Of the cases that are there. Raises `FilesRejected`."""
     values = read_sources([target]).values
     return [cast("JsonObject", value).get("name") for value in values if isinstance(value, dict)]
+
+
+def _places(file: DefinitionFile, run: Run) -> Places | None:
+    """None when no step waited, so that what the workflow names need not be in the file."""
+    if not any(step.kind == "wait" for step in run.steps):
+        return None
+    return Places(Library([file]).resolve(file, file.workflows[run.workflow.name][1]))
 
 
 def case_of(run: Run) -> JsonObject:
@@ -78,6 +87,8 @@ def _reply(step: StepRun) -> JsonObject | None:
     reply: JsonObject
     if step.status == "cancelled":
         return {"text": "", "after": NEVER}
+    if step.status == "skipped" and step.resolved_by is not None:
+        return {"error": {"type": "invalid_request", "message": "It failed, and somebody skipped it."}}
     if step.status == "failed" and step.error is not None:
         if step.error.type not in _INJECTABLE:
             return None

@@ -172,7 +172,7 @@ class TestRun:
         await _define(platform, Reply(hold_after=0))
         done = await platform.studio("run", "poem", "topic=sea", "--timeout", "500ms")
         assert done.code == 1
-        assert "The run goes on" in done.err
+        assert "The run continues" in done.err
         run = await _last_run(platform)
         assert run["status"] == "running"
         platform.upstream.release()

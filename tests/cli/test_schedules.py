@@ -29,7 +29,7 @@ class TestSchedules:
         shown = (await studio("schedules", "show", "clock")).ok().out
         assert "paused (down)" in shown
         assert found["recent"][0]["run_id"] in shown
-        assert "goes on" in (await studio("schedules", "resume", "clock")).ok().out
+        assert "is resumed" in (await studio("schedules", "resume", "clock")).ok().out
         window = ("--from", "2026-03-02T09:00", "--to", "2026-03-03T09:00")
         (await studio("schedules", "backfill", "clock", *window)).ok()
         await platform.api.until("/schedules/clock", lambda one: len(one["recent"]) == 3)

@@ -140,7 +140,7 @@ class TestPauseAndResume:
         run_id = await started(platform, one_step(steps), "running")
         await platform.upstream.wait_for_calls(1, "held")
         done = (await platform.studio("pause", run_id)).ok()
-        assert done.out == f"{run_id} is paused. `studio resume {run_id}` lets it go on.\n"
+        assert done.out == f"{run_id} is paused. `studio resume {run_id}` continues it.\n"
         platform.upstream.release()
         shown = (await platform.studio("get", run_id)).ok().out
         assert f"\npaused on request\n  studio resume {run_id}\n" in shown
@@ -170,9 +170,9 @@ class TestLimits:
         again = (await platform.studio("resume", run_id)).ok()
         assert "is paused again" in again.out
         done = (await platform.studio("limits", run_id, "--max-tokens", "900", "--timeout", "none")).ok()
-        told = f"has other limits: timeout none, max_tokens 900. It is paused; `studio resume {run_id}` lets it go on."
+        told = f"has other limits: timeout none, max_tokens 900. It is paused; `studio resume {run_id}` continues it."
         assert done.out == f"{run_id} {told}\n"
-        assert "goes on" in (await platform.studio("resume", run_id)).ok().out
+        assert "continues" in (await platform.studio("resume", run_id)).ok().out
         assert (await platform.api.finished(run_id))["status"] == "succeeded"
 
     async def test_a_runs_limit_that_a_child_workflow_reached_is_raised_on_the_run(self, platform: Platform) -> None:
