@@ -38,7 +38,11 @@ def effective_settings(settings: StackSettings, folder: DataFolder, stack: Stack
 def _defaults() -> dict[str, Any]:
     """`STUDIO_PORT` is left out: each service has its own default, and the stack gives each one its port."""
     classes = [StackSettings, *map(settings_class, SERVICES)]
-    fields = {name: field.default for kind in classes for name, field in kind.model_fields.items()}
+    fields = {
+        name: field.get_default(call_default_factory=True, validated_data={})
+        for kind in classes
+        for name, field in kind.model_fields.items()
+    }
     return {name: default for name, default in fields.items() if name != "port"}
 
 
@@ -66,8 +70,14 @@ def _fallback(name: str, default: Any, settings: StackSettings, folder: DataFold
         case "model_aliases":
             value = ", ".join(f"{alias} = {target.model}" for alias, target in default.items())
         case _:
-            value = NOT_SET if default in {None, ""} else str(default)
+            value = _default_text(default)
     return Effective(value, "default")
+
+
+def _default_text(default: Any) -> str:
+    if isinstance(default, list | tuple):
+        return ", ".join(map(str, default)) or NOT_SET  # pyright: ignore[reportUnknownArgumentType] - of any items
+    return NOT_SET if default is None or default == "" else str(default)
 
 
 def _shown(name: str, setting: Effective) -> Effective:

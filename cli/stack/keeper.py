@@ -145,11 +145,8 @@ class PartKeeper:
         name = self.part.name
         if not self.state.ready:
             seconds = time.monotonic() - self._away_since
-            again = self.ready.is_set()
-            what, how_long = (
-                ("ready again", f"it was not for {seconds:.1f} s") if again else ("ready", f"{seconds:.1f} s")
-            )
-            self._say(f"{name} is {what}: {self.part.address} ({how_long})")
+            again = " again" if self.ready.is_set() else ""
+            self._say(f"{name} is ready{again}: {self.part.address} (after {seconds:.1f} s)")
         if fact.degraded and fact.text != self.state.detail:
             self._say(f"{name} is {fact.text}")
         elif self.state.degraded and not fact.degraded:
