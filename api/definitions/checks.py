@@ -24,10 +24,9 @@ def definition_errors(definition: AnyDefinition, meter: Meter | None = None) -> 
     if is_id(definition.name, PREFIXES[definition.kind]):
         message = "a name must not have the form of an id, or a path could mean either"
         found.append(FieldError(loc=["name"], msg=message, type="name_like_id"))
-    if isinstance(definition, AgentDefinition):
-        return found + check_agent(definition)
-    if isinstance(definition, ScheduleDefinition):
-        return found + list(misplaced_expressions(definition.model_dump(mode="json", by_alias=True)))
+    if isinstance(definition, AgentDefinition | ScheduleDefinition):
+        found += misplaced_expressions(definition.model_dump(mode="json", by_alias=True))
+        return found + check_agent(definition) if isinstance(definition, AgentDefinition) else found
     if definition.input_schema is not None:
         found += check_schema(definition.input_schema, ["input_schema"], meter=meter)
     return found + check_workflow(definition, meter)

@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Collection
 
 from studio.contracts.agents import AgentSpec
-from studio.engine.misplaced import has_template, misplaced_expressions
+from studio.engine.misplaced import has_template
 from studio.engine.plan import Loc
 from studio.errors import FieldError, InvalidInput
+from studio.expressions import OPEN
 from studio.templates import compile_template
 
 _OF_STEPS = frozenset({"output", "status", "error"})
@@ -30,15 +31,12 @@ PARAMETERS = frozenset({
 
 
 def check_agent(agent: AgentSpec, loc: Loc = (), variables: Collection[str] | None = None) -> list[FieldError]:
-    """Its templates, which see nothing but `variables` where those are known; expressions where none is evaluated."""
+    """Its templates, which see nothing but `variables` where those are known, and no template in what is none."""
     found: list[FieldError] = []
     for field, template in (("instructions", agent.instructions), ("message", agent.message)):
         if template is not None:
             found += _check_template(template, (*loc, field), variables)
-    document = {"model": agent.model, "params": agent.params}
-    for error in misplaced_expressions(document):
-        found.append(error.model_copy(update={"loc": [*loc, *error.loc]}))
-    if has_template(agent.model) and not found:
+    if has_template(agent.model) and OPEN not in agent.model:
         message = "no template is rendered here: `model` is taken as it is written"
         found.append(FieldError(loc=[*loc, "model"], msg=message, type="no_template", hint="write the model's name"))
     return found

@@ -12,6 +12,7 @@ from studio.contracts.steps import (
     AgentStep,
     ApprovalStep,
     ErrorType,
+    FailStep,
     ParallelBlock,
     Step,
     TransformStep,
@@ -107,7 +108,7 @@ class ClosedSets:
 
 def _has_errors_of_its_own(step: Step) -> bool:
     """Whether it may fail with a type that is not one of ours."""
-    return isinstance(step, WorkflowStep) or hasattr(step, "fail")
+    return isinstance(step, WorkflowStep | FailStep)
 
 
 def _unknown(expression: Expression, of: str, field: str, shape: Shape) -> Wrong:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from studio.contracts.definitions import AnyDefinition, AnyWorkflow, DefinitionKind
 from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import agent_references, workflow_references
+from studio.engine.child_inputs import child_input_errors, written_inputs
 from studio.errors import FieldError
 from studio.json_schema import fit
 from studio.store.definitions import (
@@ -27,17 +28,34 @@ async def reference_errors(
     session: AsyncSession,
     workflow: AnyWorkflow,
     *,
-    also: Collection[tuple[DefinitionKind, str]] = (),
+    also: Mapping[tuple[DefinitionKind, str], AnyDefinition] | None = None,
     lock: Lock | None = None,
 ) -> list[FieldError]:
-    """Agents and workflows that the workflow names and that are neither stored nor in `also`. A workflow may name
+    """Agents and workflows that the workflow names and that are neither stored nor in `also`, and what is written out
+    of the input of a child and does not fit its `input_schema`. A workflow may name
     itself, and only workflows of its own project. `lock` is for the agents: two workflows that name each other and are
     changed at once would wait for each other.
     """
-    beside: set[tuple[DefinitionKind, str]] = {*also, ("workflow", workflow.name)}
+    beside: dict[tuple[DefinitionKind, str], AnyDefinition] = {**(also or {}), ("workflow", workflow.name): workflow}
     project = workflow.project_id
     errors = await _missing(session, project, "agent", agent_references(workflow), beside, lock)
-    return errors + await _missing(session, project, "workflow", workflow_references(workflow), beside, None)
+    errors += await _missing(session, project, "workflow", workflow_references(workflow), beside, None)
+    return errors or await _child_input_errors(session, workflow, beside)
+
+
+async def _child_input_errors(
+    session: AsyncSession, workflow: AnyWorkflow, beside: Mapping[tuple[DefinitionKind, str], AnyDefinition]
+) -> list[FieldError]:
+    written = written_inputs(workflow)
+    stored = await find_definitions(session, "workflow", {ref for _, ref, _ in written}, workflow.project_id)
+    errors: list[FieldError] = []
+    for loc, ref, given in written:
+        row, own = stored.get(ref), beside.get(("workflow", ref))
+        schema = (
+            getattr(own, "input_schema", None) if own is not None or row is None else row.document.get("input_schema")
+        )
+        errors += await asyncio.to_thread(child_input_errors, given, schema, loc)
+    return errors
 
 
 async def target_errors(

@@ -72,7 +72,7 @@ def hint_of(problem: Mapping[str, Any], fields: Sequence[str]) -> str | None:  #
     context: Mapping[str, Any] = problem.get("ctx") or {}
     given, name = problem.get("input"), str(problem["loc"][-1]) if problem["loc"] else ""
     match problem["type"]:
-        case kind if kind in _READ_AS_WRITTEN and name not in _FORMS and isinstance(given, str) and "${{" in given:
+        case kind if kind in _READ_AS_WRITTEN - _formed(name) and isinstance(given, str) and "${{" in given:
             return "no expression is evaluated here: write the value itself"
         case "extra_forbidden":
             return (
@@ -91,6 +91,11 @@ def hint_of(problem: Mapping[str, Any], fields: Sequence[str]) -> str | None:  #
             return _form(problem["loc"], wants_list=problem["type"] == "list_type")
         case _:
             return context.get("hint")
+
+
+def _formed(name: str) -> frozenset[str]:
+    """Of a field whose form is told, all but the wrong form of a name."""
+    return _READ_AS_WRITTEN - {"string_pattern_mismatch"} if name in _FORMS else frozenset()
 
 
 def _foreign(name: str, fields: Sequence[str]) -> str | None:
