@@ -23,6 +23,7 @@ from api.runs.launching import Launcher
 from api.runs.mending import Mender
 from api.runs.reruns import Reruns
 from api.runs.service import RunService
+from api.runs.stalls import Stalls
 from api.runs.steering import Steering
 from api.schedules import endpoints as schedules
 from api.schedules.reconciling import Reconciler
@@ -93,7 +94,8 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     prompts = await stack.enter_async_context(PromptClient(settings.prompt_url))
     executions = Executions(temporal, settings.temporal_task_queue)
     launcher, mender = Launcher(database, executions, stream), Mender(database, executions, stream)
-    run_service = RunService(database, executions, launcher, mender, ui_root=settings.temporal_ui_root())
+    stalls = Stalls(temporal, executions, stream)
+    run_service = RunService(database, executions, launcher, mender, stalls, ui_root=settings.temporal_ui_root())
     reruns = Reruns(run_service, launcher, mender, database, executions, stream)
     steering = Steering(run_service, executions, database)
     hub = EventHub(stream, run_service.refreshed)

@@ -99,7 +99,7 @@ class WaitsView:
     def take(self, news: RunEvent | ConnectionLost) -> None:
         if isinstance(news, ConnectionLost):
             return
-        is_pause = news.type == "run.paused" and not is_echo(news)
+        is_pause = news.type in {"run.paused", "run.stalled"} and not is_echo(news)
         if is_pause or (news.type == "step.waiting" and news.data.get("for") != "timer"):
             err().print(Text(_line(news)))
 
@@ -113,6 +113,8 @@ def _line(event: RunEvent) -> str:
         case "step.waiting":
             commands = wait_commands(event.run_id, path or "", data)
             return f"{clock} {path} {wait_text(data)}{_typed(commands)}"
+        case "run.stalled":
+            return f"{clock} run stalled: {safe(str(data.get('message')))}"
         case "run.paused":
             return f"{clock} run {pause_text(path or '', data)}{_typed(pause_commands(event.run_id, path or '', data))}"
         case _:

@@ -27,20 +27,22 @@ def check_schema(schema: JsonObject, loc: Loc = (), *, meter: Meter | None = Non
     return _errors(schema_problems(schema, meter or Meter()), loc)
 
 
-def check_value(value: Json, schema: JsonObject, loc: Loc = ()) -> list[FieldError]:
+def check_value(value: Json, schema: JsonObject, loc: Loc = (), *, meter: Meter | None = None) -> list[FieldError]:
     """Where a value does not satisfy a schema that passed `check_schema`. An error of type `limit_exceeded` says that
     the check would take too long; it depends on value and schema alone.
     """
-    return _checked(value, schema, loc, Meter())
+    return _checked(value, schema, loc, meter or Meter())
 
 
-def fit(value: Json, schema: JsonObject | None, loc: Loc = ()) -> tuple[Json, list[FieldError]]:
+def fit(
+    value: Json, schema: JsonObject | None, loc: Loc = (), *, meter: Meter | None = None
+) -> tuple[Json, list[FieldError]]:
     """The value with the schema's defaults filled in, and where that does not satisfy the schema. Without a value (it
     is null) it is the schema's own default, if there is one.
     """
     if schema is None:
         return value, []
-    meter = Meter()
+    meter = meter or Meter()
     try:
         filled = Defaults(schema, meter).filled(_given(value, schema)) if holds_defaults(schema, meter) else value
     except (TooMuchWork, LeadsNowhere) as error:

@@ -21,7 +21,7 @@ from studio.contracts.runs import (
     RunRequest,
 )
 from studio.engine.asking import agent_of
-from studio.engine.children import child_of, child_result, child_succeeded, definition_of, resumption_of
+from studio.engine.children import child_result, child_succeeded, definition_of, resumption_of
 from studio.engine.pauses import outer_limits
 from studio.engine.plan import compile_plan
 from studio.engine.progress import end_of, progress_of
@@ -52,6 +52,7 @@ from studio.engine.turn import TURN_COST
 from workflows import calls
 from workflows.agent_loop import run_agent
 from workflows.carried import Carried, new_state
+from workflows.child_inputs import ChildInputs
 from workflows.details import details_of, timer_summary
 from workflows.names import OUTER_LIMITS, PAUSE
 from workflows.outbox import Outbox
@@ -99,6 +100,7 @@ class Driver:
         self._queue: deque[Call] = deque(carried.calls if carried is not None else ())
         """Calls asked for and not begun."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._child_inputs = ChildInputs()
         self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
         self._stopping: set[str] = set()
         """Steps that the core told to stop."""
@@ -350,7 +352,7 @@ class Driver:
 
     async def _child_result(self, command: RunChild) -> ChildResult:
         depth = self._request.parent.depth if self._request.parent is not None else 0
-        found = child_of(self._definition, command, depth)
+        found = await self._child_inputs.child_of(self._definition, command, depth)
         if isinstance(found, RunError):
             raise ApplicationError(found.message, type=found.type)
         child, given = found

@@ -67,6 +67,8 @@ class Execution:
     end: RunStatus | None
     """None while it is open."""
     ended_at: datetime | None
+    may_be_stalled: bool = False
+    """Its workflow task is not at its first attempt, or it has child workflows, of which the same may be true."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,9 @@ class Executions:
                 return None
             raise
         end = None if found.status is None else _ENDS.get(found.status)
-        return Execution(found.run_id, found.start_time, end, found.close_time)
+        raw = found.raw_description
+        suspect = raw.pending_workflow_task.attempt > 1 or len(raw.pending_children) > 0
+        return Execution(found.run_id, found.start_time, end, found.close_time, suspect)
 
     async def begun(self, run_id: str, execution: str | None) -> Begun | None:
         """What this execution of the run was started with, as its history says; the newest one's with None.

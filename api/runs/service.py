@@ -8,22 +8,33 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.runs.executions import Executions
 from api.runs.launching import Launcher
 from api.runs.mending import Mender
+from api.runs.stalls import CANCEL_PATIENCE, Stalls
 from api.runs.starting import RunStarter, Trigger
-from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunProgress, StartRun
+from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunProgress, Stalled, StartRun
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import Conflict, DependencyUnavailable, NotFound
 from studio.store.runs import RunFilter, get_run, list_replays, list_runs, to_run
 
+ASKED_AGAIN_SECONDS = 0.5
+
 
 class RunService:
     def __init__(
-        self, database: Database, executions: Executions, launcher: Launcher, mender: Mender, *, ui_root: str | None
+        self,
+        database: Database,
+        executions: Executions,
+        launcher: Launcher,
+        mender: Mender,
+        stalls: Stalls,
+        *,
+        ui_root: str | None,
     ) -> None:
         self._database = database
         self._executions = executions
         self._starter = RunStarter(database, launcher)
         self._mender = mender
+        self._stalls = stalls
         self._ui_root = ui_root
 
     async def start(
@@ -57,17 +68,18 @@ class RunService:
             row = await self._found(session, run_id)
             replays = await list_replays(session, run_id)
         progress: RunProgress | None = None
+        stalled: Stalled | None = None
         if row.status in FINAL_STATUSES:
             row = await self._mender.complete(row)
         elif row.status == "queued" and row.retry_count > 0:
-            row = await self._refreshed(row)  # the execution before would answer, until there is a new one
+            row, stalled = await self._looked(row)  # the execution before would answer, until there is a new one
         else:
-            progress, row = await asyncio.gather(self._executions.progress(run_id), self._refreshed(row))
+            progress, (row, stalled) = await asyncio.gather(self._executions.progress(run_id), self._looked(row))
         run = to_run(row, self._ui_root, None if row.status in FINAL_STATUSES else progress)
-        return run.model_copy(update={"replays": list(replays)})
+        return run.model_copy(update={"replays": list(replays), "stalled": stalled})
 
     async def cancel(self, run_id: str) -> Run:
-        """Ask the run to stop; it ends when its steps have let go."""
+        """Ask the run to stop; it ends when its steps have let go. One that is stalled is terminated after a moment."""
         row = await self._row(run_id)
         if row.status not in FINAL_STATUSES and not await self._executions.cancel(run_id):
             row = await self._refreshed(row)
@@ -75,7 +87,12 @@ class RunService:
                 raise DependencyUnavailable("temporal", f"Temporal does not know the run {run_id!r} yet.")
         if row.status in FINAL_STATUSES:
             raise has_ended(row)
-        return await self.get(run_id)
+        run = await self.get(run_id)
+        deadline = asyncio.get_running_loop().time() + 2 * CANCEL_PATIENCE.total_seconds()
+        while run.stalled is not None and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(ASKED_AGAIN_SECONDS)
+            run = await self.get(run_id)
+        return run
 
     async def terminate(self, run_id: str, actor: str) -> Run:
         """End the run and its child workflows now; the answer shows it ended."""
@@ -98,14 +115,22 @@ class RunService:
         return await self._refreshed(await self._row(run_id))
 
     async def _refreshed(self, row: RunRow) -> RunRow:
+        return (await self._looked(row))[0]
+
+    async def _looked(self, row: RunRow) -> tuple[RunRow, Stalled | None]:
+        """The row in line with Temporal, and whether the run is stalled."""
         if row.status in FINAL_STATUSES:
-            return row
+            return row, None
+        stalled: Stalled | None = None
         try:
             execution = await self._executions.find(row.id)
+            if execution is not None and execution.end is None and execution.may_be_stalled:
+                stalled, ended = await self._stalls.look(row.id)
+                execution = await self._executions.find(row.id) if ended else execution
             changed = await self._mender.mend(row, execution)
         except DependencyUnavailable:
-            return row  # the row is what there is to show while Temporal is away
-        return await self._row(row.id) if changed else row
+            return row, None  # the row is what there is to show while Temporal is away
+        return await self._row(row.id) if changed else row, stalled
 
     async def _row(self, run_id: str) -> RunRow:
         async with self._database.read() as session:

@@ -1,25 +1,22 @@
 """The JSON Schema of a prompt's variables: inferred, checked when stored, and used when rendering."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import orjson
-from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import SchemaError, ValidationError
-from referencing import Registry
 
+from studio import json_schema
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.prompts import PromptContent
 from studio.errors import FieldError, InvalidInput
-from studio.sandbox.budget import RenderBudget, RenderLimit, RenderTimeout, current_budget, use_budget
+from studio.sandbox.budget import RenderBudget, RenderLimit, RenderTimeout
+from studio.schemas.meter import Meter
 from studio.templates import TemplateTimeout, required_variables_of, variables_of
 
 MAX_SCHEMA_BYTES = 65_536
 MAX_ERRORS = 20
-_UNBOUNDED = frozenset({"pattern", "patternProperties", "uniqueItems", "$ref", "$dynamicRef", "$recursiveRef"})
-"""Keywords whose checking time nothing bounds (regular expressions backtrack, references multiply)."""
-_NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
-_VALUES = frozenset({"enum", "const", "default", "examples"})
+PER_STEP = 64
+"""Work, see `studio.sandbox.budget`, that a step of a check is charged for."""
 _MESSAGES_SCHEMA: JsonObject = {"type": "array", "items": {"type": "object"}}
 
 
@@ -43,18 +40,16 @@ def infer_schema(content: PromptContent) -> JsonObject:
 
 
 def check_schema(schema: JsonObject, content: PromptContent) -> None:
-    """Raises `InvalidInput` when the schema is none, is unbounded, or misses a variable of the templates."""
+    """Raises `InvalidInput` when the schema is none or misses a variable of the templates."""
     try:
         if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
             raise _schema_error(f"The schema is longer than {MAX_SCHEMA_BYTES} bytes.")
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise _schema_error(f"Not a JSON Schema: {error.message[:300]}.", *error.absolute_path) from None
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise _schema_error(f"Not a JSON Schema: {error}.") from None
+    for error in json_schema.check_schema(schema):
+        raise _schema_error(f"Not a JSON Schema: {error.msg}.", *error.loc)
     if schema.get("type", "object") != "object":
         raise _schema_error("The variables are an object: 'type' must be 'object'.", "type")
-    _refuse_unbounded(schema, ())
     if _open(schema):
         return
     declared = schema.get("properties", {})
@@ -71,40 +66,21 @@ def _open(schema: JsonObject) -> bool:
     return schema.get("additionalProperties", False) is not False
 
 
-def _refuse_unbounded(schema: Any, place: tuple[str | int, ...]) -> None:
-    if isinstance(schema, list):
-        for index, part in enumerate(cast("list[Any]", schema)):
-            _refuse_unbounded(part, (*place, index))
-        return
-    if not isinstance(schema, dict):
-        return
-    for keyword, value in cast("dict[str, Any]", schema).items():
-        if keyword in _UNBOUNDED:
-            raise _schema_error(f"{keyword!r} is not allowed here: nothing bounds its checking.", *place, keyword)
-        if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
-            for name, part in cast("dict[str, Any]", value).items():
-                _refuse_unbounded(part, (*place, keyword, name))
-        elif keyword not in _VALUES:
-            _refuse_unbounded(value, (*place, keyword))
-
-
 def _schema_error(message: str, *place: str | int) -> InvalidInput:
     loc: list[str | int] = ["variables", *place]
     return InvalidInput(f"variables: {message}", errors=[FieldError(loc=loc, msg=message, type="json_schema")])
 
 
-def _timed(check: Callable[..., Iterator[ValidationError] | None]) -> Callable[..., Iterator[ValidationError]]:
-    def timed(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        size = len(cast("list[Any]", instance)) if isinstance(instance, list | dict) else 0
-        current_budget().spend(1 + 64 * size)
-        yield from check(validator, value, instance, schema) or ()
+class _RenderMeter(Meter):
+    """A check's steps are also a render's work, so that a long one is not made on the event loop."""
 
-    return timed
+    def __init__(self, budget: RenderBudget) -> None:
+        super().__init__()
+        self._budget = budget
 
-
-_Validator: Any = cast("Any", validators.extend)(
-    Draft202012Validator, {name: _timed(check) for name, check in Draft202012Validator.VALIDATORS.items()}
-)
+    def spend(self, steps: int) -> None:
+        super().spend(steps)
+        self._budget.spend(PER_STEP * steps)
 
 
 class VariableCheck:
@@ -117,7 +93,7 @@ class VariableCheck:
         self._open = _open(schema)
         plain = {"type", "properties", "required", "additionalProperties"}
         only_names = set(schema) <= plain and not self._open and all(part in ({}, True) for part in properties.values())
-        self._validator: Any = None if only_names else _Validator(schema, registry=cast("Any", Registry)())
+        self._schema = None if only_names else schema
 
     def check(self, variables: Mapping[str, Json], budget: RenderBudget) -> None:
         """Raises `InvalidInput` naming every variable that is wrong."""
@@ -127,31 +103,25 @@ class VariableCheck:
             errors += [_missing(name) for name in sorted(self._required - given)]
         if not (self._open or given <= self._names):
             errors += [_surplus(name) for name in sorted(given - self._names)]
-        if not errors and self._validator is not None:
-            errors = self._validate(variables, budget)
+        if not errors and self._schema is not None:
+            errors = _unfit(variables, self._schema, budget)
         if errors:
             raise InvalidInput(" ".join(error.msg for error in errors[:MAX_ERRORS]), errors=errors[:MAX_ERRORS])
 
-    def _validate(self, variables: Mapping[str, Json], budget: RenderBudget) -> list[FieldError]:
-        previous = use_budget(budget)
-        found: list[FieldError] = []
-        try:
-            for error in self._validator.iter_errors(variables):
-                loc: list[str | int] = ["variables", *error.absolute_path]
-                name = ".".join(str(part) for part in loc[1:])
-                message = f"The variable {name!r} is wrong: {error.message[:200]}."
-                found.append(FieldError(loc=loc, msg=message, type=str(error.validator)))
-                if len(found) >= MAX_ERRORS:
-                    break
-        except RenderTimeout:
-            raise TemplateTimeout("The variables take too long to check.") from None
-        except RenderLimit as error:
-            raise InvalidInput(f"The variables are too much to check: {error}.") from None
-        except RecursionError:
-            raise InvalidInput("The variables nest too deeply.") from None
-        finally:
-            use_budget(previous)
-        return found
+
+def _unfit(variables: Mapping[str, Json], schema: JsonObject, budget: RenderBudget) -> list[FieldError]:
+    try:
+        errors = json_schema.check_value(dict(variables), schema, ["variables"], meter=_RenderMeter(budget))
+    except RenderTimeout:
+        raise TemplateTimeout("The variables take too long to check.") from None
+    except RenderLimit as error:
+        raise InvalidInput(f"The variables are too much to check: {error}.") from None
+    return [error.model_copy(update={"msg": _wrong(error)}) for error in errors]
+
+
+def _wrong(error: FieldError) -> str:
+    name = ".".join(str(part) for part in error.loc[1:])
+    return f"The variable {name!r} is wrong: {error.msg}." if name else f"The variables are wrong: {error.msg}."
 
 
 def _missing(name: str) -> FieldError:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from studio.contracts.base import Json, Timestamp, Wire
+from studio.contracts.base import Json, Timestamp, Wire, format_timestamp
 
 EventType = Literal[
     "run.started",
@@ -16,6 +16,7 @@ EventType = Literal[
     "run.timed_out",
     "run.paused",
     "run.resumed",
+    "run.stalled",
     "run.retried",
     "step.started",
     "step.succeeded",
@@ -67,6 +68,8 @@ class NewEvent(Wire):
             more = f":{self.data.get('to')}"
         elif self.type == "step.waiting" and (self.data.get("for") == "resolve" or self.data.get("escalated")):
             more = f":{self.data.get('for')}"  # an attempt that waited for something else before
+        elif self.type == "run.stalled":  # whoever sees it publishes it
+            more = f":{self.data.get('since')}"
         return f"{self.type}:{self.step_id or ''}:{self.attempt}{more}"
 
 
@@ -79,6 +82,11 @@ def run_retried(at: Timestamp, retry_count: int, by: str) -> NewEvent:
     """First event of an execution after a run's first. The worker tells it, too, but not who asked for it."""
     data: dict[str, Json] = {"status": "running", "retry_count": retry_count, "by": by}
     return NewEvent(ts=at, attempt=retry_count + 1, type="run.retried", data=data)
+
+
+def run_stalled(at: Timestamp, since: Timestamp, message: str) -> NewEvent:
+    """No worker can carry the run on; published by whoever sees it, once for each time that it comes to this."""
+    return NewEvent(ts=at, type="run.stalled", data={"since": format_timestamp(since), "message": message})
 
 
 class RunEvent(NewEvent):

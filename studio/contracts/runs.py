@@ -137,6 +137,15 @@ class TemporalRef(Wire):
     ui_url: str | None = None
 
 
+class Stalled(Wire):
+    """Of a run whose workflow task fails each time that it is tried: no worker can carry it on."""
+
+    since: Timestamp
+    attempts: int
+    """Of the task that is tried now."""
+    message: str
+
+
 class Run(Wire):
     id: str
     kind: RunKind
@@ -166,6 +175,8 @@ class Run(Wire):
     created_at: Timestamp
     started_at: Timestamp | None = None
     ended_at: Timestamp | None = None
+    stalled: Stalled | None = None
+    """Null for a run that goes on; only where the run is read alone."""
     temporal: TemporalRef
 
 

@@ -13,19 +13,22 @@ from studio.engine.reruns import plan_rerun
 from studio.engine.state import EndRun, RunChild, RunState, StepCancelled, StepFailed, StepSucceeded
 from studio.engine.step_names import UnknownStep
 from studio.json_schema import fit
+from studio.schemas.meter import Meter
 
 MAX_DEPTH = 25
 """Children inside children; a workflow that runs itself must end before."""
 _TOLD_OF_A_CHILD = frozenset({"run.paused", "run.resumed"})
 
 
-def child_of(definition: ResolvedDefinition, command: RunChild, depth: int) -> tuple[ResolvedWorkflow, Json] | RunError:
+def child_of(
+    definition: ResolvedDefinition, command: RunChild, depth: int, meter: Meter | None = None
+) -> tuple[ResolvedWorkflow, Json] | RunError:
     """What is to be run, with which input, or why it cannot be. `depth` is 0 for a run's own child workflows."""
     child = definition.workflows[command.workflow]
     if depth >= MAX_DEPTH:
         message = f"The workflow {child.name!r} would be the {depth + 1}th inside another; {MAX_DEPTH} are allowed."
         return RunError(type="limit_exceeded", message=message)
-    given, wrong = fit(command.input, child.workflow.input_schema)
+    given, wrong = fit(command.input, child.workflow.input_schema, meter=meter)
     if wrong:
         place = "".join(f"/{part}" for part in wrong[0].loc)
         at = f" at {place}" if place else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from studio.contracts.base import Json
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import BLOCK_KINDS, CALL_KINDS, RunError, RunStatus, StepRun
 from studio.contracts.steps import (
     AgentStep,
@@ -29,8 +29,10 @@ from studio.engine.plan import ROOT, Plan, PlanNode
 from studio.engine.record import TurnRecord
 from studio.engine.scope import UnusableError, child_path, evaluate_at, holds, input_of, local_names, measured_at
 from studio.engine.state import CancelStep, CoreEvent, RunState, Tick, Undo
+from studio.errors import FieldError
 from studio.expressions import ExpressionError, expressions_in
 from studio.json_schema import check_value
+from studio.schemas.meter import Meter
 
 if TYPE_CHECKING:
     from studio.engine.patterns import Patterns
@@ -41,6 +43,7 @@ BYTES_A_COST = 4_096
 """Of a value that is looked at: a list of a million numbers takes a quarter of a second to be written."""
 _WALK_COST = 1_000
 """An expression with comprehensions may take a third of a second."""
+SCHEMA_STEPS_A_COST = 64
 TIMERS = ("timeout", "retry", "wait", "join")
 
 
@@ -116,6 +119,12 @@ class Turn:
 
     def spend(self, cost: int) -> None:
         self._cost += cost
+
+    def _unfit(self, output: Json, schema: JsonObject) -> list[FieldError]:
+        meter = Meter()
+        errors = check_value(output, schema, meter=meter)
+        self.spend(meter.spent // SCHEMA_STEPS_A_COST)
+        return errors
 
     def _spend(self, value: Json) -> None:
         try:
@@ -265,7 +274,7 @@ class Turn:
             self.fail(path, RunError(type="payload_too_large", message=problem))
             return
         schema = self.node(path).step.output_schema
-        wrong = check_value(output, schema) if schema is not None else []
+        wrong = [] if schema is None else self._unfit(output, schema)
         if wrong:
             place = "".join(f"/{part}" for part in wrong[0].loc)
             message = f"The output does not fit output_schema{f' at {place}' if place else ''}: {wrong[0].msg}"

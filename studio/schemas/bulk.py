@@ -19,7 +19,7 @@ from studio.schemas.references import METASCHEMA, LeadsNowhere, References
 
 CHUNK = 1_000_000
 """Values times keywords, up to 60 ns each: so long does one call keep other threads waiting."""
-_UNITS_A_STEP = 5
+_UNITS_A_STEP = 6
 """As a power of two."""
 _FEW = 64
 """Smaller values are not worth a call."""

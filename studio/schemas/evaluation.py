@@ -62,7 +62,7 @@ class Evaluator:
 
     def _begin(self, request: Request) -> Outcome | Work:
         schema = request.schema
-        self._meter.spend(1)
+        self._meter.spend(2)
         if schema is METASCHEMA:
             return self._metaschema(request.value)
         if isinstance(schema, bool):
@@ -107,7 +107,7 @@ class Evaluator:
         for part in rule.parts:
             if held.over:
                 break
-            self._meter.spend(1)
+            self._meter.spend(2)
             yield from part(held)
         outcome = held.outcome()
         if id(rule.schema) in self._targets:

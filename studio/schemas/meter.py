@@ -3,7 +3,7 @@
 from studio.contracts.base import Json
 from studio.schemas.kinds import is_array, is_object
 
-MAX_STEPS = 400_000
+MAX_STEPS = 320_000
 """About a microsecond each. A workflow task that takes two seconds is given up by Temporal's SDK."""
 
 
@@ -18,7 +18,12 @@ class Meter:
     """Counts steps: no clock, since checks also run in workflows that are replayed."""
 
     def __init__(self, steps: int = MAX_STEPS) -> None:
+        self._all = steps
         self.left = steps
+
+    @property
+    def spent(self) -> int:
+        return self._all - self.left
 
     def spend(self, steps: int) -> None:
         """Raises `TooMuchWork`."""

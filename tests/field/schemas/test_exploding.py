@@ -116,7 +116,7 @@ class TestDoors:
     async def test_batch(self, lite: Live) -> None:
         await lite.workflow(COPY, input_schema=TOO_MUCH.schema)
         body: JsonObject = {"items": [{"input": [[[[1] * 20] * 20] * 4]}] * 40}
-        sending = asyncio.create_task(lite.api.post("/workflows/test/batches", body))
+        sending = asyncio.create_task(lite.api.post("/workflows/test/runs:batch", body))
         answer = await _others_are_answered(lite, sending)
         assert answer.problem(422, "invalid-input")["errors"][0]["type"] == "limit_exceeded"
 

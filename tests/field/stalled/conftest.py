@@ -1,0 +1,3 @@
+from tests.api.conftest import idle
+
+__all__ = ["idle"]
