@@ -16,7 +16,7 @@ from studio.contracts.schedules import ScheduleDefinition
 from studio.engine.checks import agent_references, workflow_references
 from studio.engine.drawing import workflow_graph
 from studio.errors import FieldError, InvalidInput
-from studio.json_schema import check_value
+from studio.json_schema import fit
 
 Named = tuple[list[str | int], str, str]
 """Where a definition names another one, its kind and its name."""
@@ -77,7 +77,7 @@ def _check_names(checked: Checked, index: int, definition: AnyDefinition) -> Non
     if isinstance(definition, ScheduleDefinition) and definition.run_version is None:
         target = known.get(definition.target)
         schema = target.input_schema if isinstance(target, WorkflowDefinition) else None
-        checked.add(index, check_value(definition.input, schema or {}, ["input"]))
+        checked.add(index, fit(definition.input, schema, ["input"])[1])
 
 
 def _named(definition: AnyDefinition) -> list[Named]:
