@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles what it imports
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test lint types check bench histories lock clean
+.PHONY: help install up demo test lint types check bench fuzz sdk histories lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,13 @@ check: lint types ## Check style, types and who may import whom
 
 bench: install ## Measure against the floors; results go to bench/results
 	$(BIN)/python -m bench
+
+fuzz: install ## Fuzz the three services by their OpenAPI documents, on a stack of its own; several minutes
+	$(BIN)/python -m tests.fuzz
+
+SDK ?= sdk
+sdk: install ## Generate Python clients of the three services into SDK=sdk; docs/sdk.md
+	$(BIN)/python -m tests.sdk.generate $(SDK)
 
 histories: install ## Record the runs that the tests replay anew; docs/design/engine.md says when
 	$(BIN)/python -m tests.workflows.histories.record

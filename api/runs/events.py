@@ -33,7 +33,10 @@ _FRAMES_A_WRITE = 100
     summary="Watch a run, or list its events so far",
     response_class=Response,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "model": Page[RunEvent]},
+        200: {
+            "content": {"application/json": {}, "text/event-stream": {"schema": {"type": "string"}}},
+            "model": Page[RunEvent],
+        },
         204: {"description": "The run has ended and `after` is its last event: do not reconnect"},
         **problems(404, 422, 503),
     },
