@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import orjson
 import typer
@@ -51,6 +51,15 @@ def parse_json(text: str, option: str) -> Json:
     except typer.BadParameter as error:
         error.param_hint = option
         raise
+
+
+def parse_version(text: str | None) -> int | Literal["latest"] | None:
+    """What `--version` names. Raises `typer.BadParameter`."""
+    if text is None or text == "latest":
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise typer.BadParameter("write a version's number, or latest", param_hint="--version")
+    return int(text)
 
 
 def parse_by_step(values: Sequence[str], option: str) -> dict[str, Json]:

@@ -7,6 +7,10 @@ import typer
 from cli.commands import RUNS, JsonOption, RunId
 
 FollowOption = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch it, or only start it.")]
+Version = Annotated[
+    str | None,
+    typer.Option(metavar="N|latest", help="Go on with this version: what means the same in it is kept."),
+]
 Limit = Annotated[str | None, typer.Option(metavar="N|none", help="`none` takes the limit away.")]
 
 
@@ -24,6 +28,7 @@ def retry(
         list[str] | None,
         typer.Option("--input", metavar="STEP=JSON|@FILE", help="What a step gets instead; may be given again."),
     ] = None,
+    version: Version = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would run again.")] = False,
     max_tokens: Limit = None,
     max_cost_usd: Limit = None,
@@ -39,12 +44,12 @@ def retry(
 
     Example: studio retry run_01k8x3v5c0000000000000000 --input 'answer[7]={"url": "https://example.com"}'
     """
-    from cli.inputs import parse_by_step
+    from cli.inputs import parse_by_step, parse_version
     from cli.reruns import retry_run, show_plan
     from cli.steering import parse_limits
     from studio.contracts.reruns import RetryRun
 
-    body = RetryRun(from_step=from_step, inputs=parse_by_step(given or (), "--input"))
+    body = RetryRun(from_step=from_step, inputs=parse_by_step(given or (), "--input"), version=parse_version(version))
     limits = {"max_tokens": max_tokens, "max_cost_usd": max_cost_usd, "max_steps": max_steps, "timeout": timeout}
     if any(value is not None for value in limits.values()):
         body = body.model_copy(update={"limits": parse_limits(limits)})
@@ -67,6 +72,7 @@ def replay(
         list[str] | None,
         typer.Option("--override", metavar="STEP=JSON|@FILE", help="The output of a step; may be given again."),
     ] = None,
+    version: Version = None,
     follow: FollowOption = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,11 +82,13 @@ def replay(
 
     Example: studio replay run_01k8x3v5c0000000000000000 --override 'plan=["one question"]'
     """
-    from cli.inputs import parse_by_step, parse_input
+    from cli.inputs import parse_by_step, parse_input, parse_version
     from cli.reruns import replay_run
     from studio.contracts.reruns import ReplayRun
 
-    body = ReplayRun(from_step=from_step, overrides=parse_by_step(overrides or (), "--override"))
+    body = ReplayRun(
+        from_step=from_step, overrides=parse_by_step(overrides or (), "--override"), version=parse_version(version)
+    )
     if given:
         body = body.model_copy(update={"input": parse_input(given)})
     replay_run(run_id, body, followed=follow, as_json=as_json)

@@ -46,6 +46,8 @@ def _print_plan(plan: RetryPlan) -> None:
     if plan.again:
         rows = [(safe(step.step_id), step.kind, step.status, safe(step.why)) for step in plan.again]
         print_table(("runs again", "kind", "status", "why"), rows)
+    if plan.dropped:
+        print_text(f"Not used any more, since the version has no place for it: {', '.join(map(safe, plan.dropped))}")
     kept = f"{count_text(len(plan.kept), 'step')} kept" if plan.kept else "Nothing is kept"
     print_text(f"{kept}; what was not reached yet follows.", "dim")
 

@@ -6,8 +6,8 @@ two retries one begins. When Temporal does not take it, the row gets its end bac
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NoReturn, cast
+from dataclasses import dataclass, replace
+from typing import Literal, NoReturn, cast
 
 import structlog
 
@@ -39,9 +39,11 @@ from studio.contracts.waits import Limits
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.engine.plan import compile_plan
+from studio.engine.rerun_versions import Changes
 from studio.engine.reruns import Rerun, plan_rerun
 from studio.engine.step_names import UnknownStep
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput
+from studio.store.definitions import list_versions
 from studio.store.event_stream import EventStream
 from studio.store.resolving import VersionGone, resolve
 from studio.store.runs import context_of, put_back_run, requeue_run, run_progress
@@ -63,6 +65,13 @@ class _Recorded:
     """Exactly as the run had it; where Temporal no longer has that, as it resolves now."""
     request: RunRequest | None
     """What its newest execution began with; None where Temporal no longer has that."""
+
+    version: int
+    """Of the definition."""
+
+    @property
+    def pattern(self) -> str | None:
+        return None if self.row.pattern is None else self.definition.workflow.pattern
 
     @property
     def priority(self) -> RunPriority:
@@ -90,9 +99,11 @@ class Reruns:
         """The run, queued once more; or with `plan_only` what would run again."""
         run = await self._recorded(await self._runs.refreshed_row(run_id), RETRIED)
         progress = await self._progress(run)
-        rerun = _planned(run, progress, body.from_step, inputs=body.inputs)
+        changed = await self._in_version(run, body.version)
+        rerun = _planned(run, progress, body.from_step, changed, inputs=body.inputs)
         if body.plan_only:
             return _as_plan(rerun, progress.steps)
+        run = changed
         await self._await_close(run)
         resumption = Resumption(
             steps=rerun.steps,
@@ -100,7 +111,7 @@ class Reruns:
             inputs=body.inputs,
             usage=progress.usage,
             cost_usd=progress.cost_usd,
-            limits=_merged(progress.limits, body.limits),
+            limits=_merged(None if body.version is not None else progress.limits, body.limits, run),
             signals=progress.signals,
             heard=progress.heard,
         )
@@ -113,9 +124,10 @@ class Reruns:
         async with self._database.read() as session:
             known = await self._launcher.claimed(session, claim)
         if known is None or has_to_start(known):
-            run = await self._recorded(await self._runs.refreshed_row(run_id), FINAL_STATUSES)
-            row = known or _replay_row(run.row, body, trigger)
-            resumption = await self._replayed(run, body)
+            before = await self._recorded(await self._runs.refreshed_row(run_id), FINAL_STATUSES)
+            run = await self._in_version(before, body.version if known is None else known.definition_version)
+            row = known or _replay_row(run, body, trigger)
+            resumption = await self._replayed(before, body, run)
             if known is None:
                 row.input = await fitted_input(row.input, run.definition)
                 if not await self._launcher.insert(row, claim):  # the same key came at the same time
@@ -137,7 +149,7 @@ class Reruns:
         execution = await self._executions.find(row.id)
         begun = None if execution is None else await self._executions.begun(row.id, execution.run_id)
         if begun is not None:
-            return _Recorded(row, execution, begun.definition, begun.request)
+            return _Recorded(row, execution, begun.definition, begun.request, row.definition_version)
         async with self._database.read() as session:
             try:
                 definition = await resolve(
@@ -146,7 +158,7 @@ class Reruns:
             except VersionGone:
                 name = f"version {row.definition_version} of the {row.kind} {row.definition_name!r}"
                 raise Conflict(f"The run {row.id!r} cannot begin again: {name} is gone.") from None
-        return _Recorded(row, execution, definition, None)
+        return _Recorded(row, execution, definition, None, row.definition_version)
 
     async def _progress(self, run: _Recorded) -> RunProgress:
         """What its steps did. Raises when nobody can say: what was paid for must not be paid again."""
@@ -164,14 +176,34 @@ class Reruns:
         message = "No worker says what the run had done, which must not be paid again. Start a worker, then try again."
         raise DependencyUnavailable("worker", message)
 
-    async def _replayed(self, run: _Recorded, body: ReplayRun) -> Resumption | None:
+    async def _in_version(self, run: _Recorded, version: int | Literal["latest"] | None) -> _Recorded:
+        """The run with the definition that it goes on with. Raises `InvalidInput` when that version is not there, or
+        refuses the run's input.
+        """
+        row = run.row
+        if version is None or version == row.definition_version:
+            return run
+        async with self._database.read() as session:
+            if version == "latest":
+                newest = await list_versions(session, row.definition_id, limit=1)
+                version = newest[0].version if newest else 0
+            try:
+                definition = await resolve(session, cast("RunKind", row.kind), row.definition_id, version)
+            except VersionGone:
+                message = f"There is no version {version or 'latest'} of the {row.kind} {row.definition_name!r}."
+                error = FieldError(loc=["body", "version"], msg=message, type="unknown_version")
+                raise InvalidInput(message, errors=[error]) from None
+        await fitted_input(row.input, definition)
+        return replace(run, definition=definition, version=version)
+
+    async def _replayed(self, run: _Recorded, body: ReplayRun, changed: _Recorded) -> Resumption | None:
         """What a replay takes over; None for nothing."""
         has_input = "input" in body.model_fields_set
         if body.from_step is None and not body.overrides:
             return None
         keeps_nothing = has_input and body.from_step is None
         progress = RunProgress() if keeps_nothing else await self._progress(run)
-        rerun = _planned(run, progress, body.from_step, overrides=body.overrides)
+        rerun = _planned(run, progress, body.from_step, changed, overrides=body.overrides)
         return Resumption(steps=rerun.steps, kept=rerun.kept)
 
     async def _await_close(self, run: _Recorded) -> None:
@@ -187,12 +219,12 @@ class Reruns:
         row, at = run.row, utc_now()
         retry = row.retry_count + 1
         async with self._database.write() as session:
-            if not await requeue_run(session, row, at):
+            if not await requeue_run(session, row, at, version=run.version, pattern=run.pattern):
                 raise _is_retried(row)
         # A reader that comes after the answer must not take the end before for the run's.
         await self._stream.publish(row.id, [run_retried(at, retry, actor)])
         request = RunRequest(
-            context=context_of(row).model_copy(update={"retry": retry}),
+            context=context_of(row).model_copy(update={"retry": retry, "workflow_version": run.version}),
             root_span_id=derived_span_id(row.id),
             parent_span_id=None if run.request is None else run.request.parent_span_id,
             input=row.input,
@@ -201,7 +233,7 @@ class Reruns:
             resume=resumption,
         )
         try:
-            await self._executions.start(request, run.definition, row.pattern)
+            await self._executions.start(request, run.definition, run.pattern)
         except StartRefused as error:
             _log.exception("runs.retry_refused", run_id=row.id)
             if await self._put_back(row, retry):
@@ -223,7 +255,7 @@ class Reruns:
             ended_at=row.ended_at or utc_now(),
         )
         async with self._database.write() as session:
-            is_back = await put_back_run(session, row.id, end, retry=retry)
+            is_back = await put_back_run(session, row.id, end, retry=retry, before=row)
         if is_back:
             await self._mender.tell_end(row.id)
         return is_back
@@ -245,11 +277,12 @@ def _planned(
     run: _Recorded,
     progress: RunProgress,
     from_step: str | None,
+    changed: _Recorded,
     *,
     inputs: Mapping[str, Json] | None = None,
     overrides: Mapping[str, Json] | None = None,
 ) -> Rerun:
-    """Raises `InvalidInput` for what names no step."""
+    """`changed` has the definition that the run goes on with. Raises `InvalidInput` for what names no step."""
     try:
         return plan_rerun(
             compile_plan(run.definition.workflow, run.definition.agents),
@@ -259,6 +292,7 @@ def _planned(
             inputs=inputs,
             overrides=overrides,
             replay=overrides is not None,
+            changes=None if changed is run else Changes(run.definition, changed.definition),
         )
     except UnknownStep as error:
         _refuse(error, from_step, inputs or {})
@@ -276,10 +310,12 @@ def _as_plan(rerun: Rerun, steps: list[StepRun]) -> RetryPlan:
         StepAgain(step_id=path, kind=recorded[path].kind, status=recorded[path].status, why=why)
         for path, why in rerun.again.items()
     ]
-    return RetryPlan(again=again, kept=rerun.kept)
+    return RetryPlan(again=again, kept=rerun.kept, dropped=rerun.dropped)
 
 
-def _merged(now: Limits | None, changes: Limits | None) -> Limits | None:
+def _merged(now: Limits | None, changes: Limits | None, run: _Recorded) -> Limits | None:
+    """The limits as they are now, or as another version says, with what is to change."""
+    now = run.definition.workflow.limits if now is None else now
     if changes is None:
         return now
     return Limits.model_validate(
@@ -287,7 +323,8 @@ def _merged(now: Limits | None, changes: Limits | None) -> Limits | None:
     )
 
 
-def _replay_row(origin: RunRow, body: ReplayRun, trigger: Trigger) -> RunRow:
+def _replay_row(run: _Recorded, body: ReplayRun, trigger: Trigger) -> RunRow:
+    origin = run.row
     trace_id, _ = trigger.trace()
     return RunRow(
         id=new_id(IdPrefix.RUN),
@@ -295,8 +332,8 @@ def _replay_row(origin: RunRow, body: ReplayRun, trigger: Trigger) -> RunRow:
         project_id=origin.project_id,
         definition_id=origin.definition_id,
         definition_name=origin.definition_name,
-        definition_version=origin.definition_version,
-        pattern=origin.pattern,
+        definition_version=run.version,
+        pattern=run.pattern,
         status="queued",
         input=body.input if "input" in body.model_fields_set else origin.input,
         session_id=body.session_id or origin.session_id,

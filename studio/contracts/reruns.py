@@ -1,8 +1,8 @@
 """Bodies and answers of `POST /runs/{id}/retry` and `POST /runs/{id}/replay`."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from studio.contracts.base import Contract, Json, Wire
 from studio.contracts.runs import ShortText, StepKind, StepStatus
@@ -10,6 +10,17 @@ from studio.contracts.waits import Limits
 
 StepName = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 """A step's id, which means all its rounds and items, or its path."""
+
+
+def _version_tag(value: Any) -> str:
+    return "<word>" if isinstance(value, str) else "<number>"
+
+
+OtherVersion = Annotated[
+    Annotated[Literal["latest"], Tag("<word>")] | Annotated[int, Field(ge=1), Tag("<number>")],
+    Discriminator(_version_tag),
+]
+"""A stored version of the workflow or agent, or its newest one."""
 
 
 class RetryRun(Contract):
@@ -23,6 +34,8 @@ class RetryRun(Contract):
     """Only say what would run again."""
     limits: Limits | None = None
     """Only the fields that are set change; the timeout counts from the retry."""
+    version: OtherVersion | None = None
+    """Go on with this version instead of the one that the run had: what means the same in it is kept."""
 
 
 class ReplayRun(Contract):
@@ -34,6 +47,8 @@ class ReplayRun(Contract):
     """What comes before keeps its recorded output."""
     overrides: dict[StepName, Json] = {}
     """By step, the output that it has without running. Only what depends on it runs, with the same input."""
+    version: OtherVersion | None = None
+    """Instead of the one that the other run had: of what would be kept, only what means the same in it is."""
     session_id: ShortText | None = None
     user_id: ShortText | None = None
     metadata: (
@@ -59,3 +74,5 @@ class RetryPlan(Wire):
     """In the order in which they were reached, blocks left out."""
     kept: list[str]
     """Paths of the steps, blocks among them, that keep what they ended with, in the order in which they ended."""
+    dropped: list[str] = []
+    """Paths of recorded steps for which another `version` has no place: what they did is not used any more."""

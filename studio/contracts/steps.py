@@ -116,6 +116,7 @@ UNION_TAGS = frozenset(
         "<types>",
         "<at_least>",
         "<quorum>",
+        "<number>",
         "<cron>",
         "<crons>",
         *("<message>", "<placeholder>"),  # of a prompt

@@ -6,15 +6,16 @@ tell who depended on whom, more runs again rather than less.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from studio.contracts.base import Json
 from studio.contracts.runs import RunStatus, StepRun, is_inside
 from studio.engine.mishaps import Mishaps
-from studio.engine.plan import Plan
+from studio.engine.plan import ROOT, Plan
 from studio.engine.recorded import Recorded
+from studio.engine.rerun_versions import Changes
 from studio.engine.spread import Spread
 from studio.engine.step_names import inputs_named, named, overridden
 
@@ -43,6 +44,8 @@ class Rerun:
     again: dict[str, str]
     """By path, why: the recorded steps that run again, blocks left out, in the order in which they were reached. A step
     that catches an error which may not come again is not among them."""
+    dropped: list[str] = field(default_factory=list[str])
+    """The paths of recorded steps that another version of the definition has no place for."""
 
 
 def plan_rerun(
@@ -54,18 +57,25 @@ def plan_rerun(
     inputs: Mapping[str, Json] | None = None,
     overrides: Mapping[str, Json] | None = None,
     replay: bool = False,
+    changes: Changes | None = None,
 ) -> Rerun:
     """`steps` are as they were recorded when the run ended with `status`. `from_step` and the keys of `inputs` and
     `overrides` name a step by its path or id: an id means all its rounds and items, `answer[7]` that item.
 
-    `replay` says that it is a run of its own: attempts and usage of what runs again count anew then. Raises
-    `UnknownStep`.
+    `plan` is that of the definition which the run had, and `changes` leads to the one that it goes on with, if that is
+    another one. `replay` says that it is a run of its own: attempts and usage of what runs again count anew then.
+    Raises `UnknownStep`.
     """
     recorded = Recorded(plan, steps)
+    dropped: list[str] = []
+    if changes is not None:
+        dropped = [path for path, node in recorded.nodes.items() if changes.is_gone(node)]
+        kept = [run for run in steps if not any(run.id == path or is_inside(run.id, path) for path in dropped)]
+        recorded = Recorded(changes.plan, kept)
     fixed = overridden(recorded, overrides or {})
     if fixed:
         held = {path: step for path, step in recorded.runs.items() if not any(is_inside(path, one) for one in fixed)}
-        recorded = Recorded(plan, list((held | fixed).values()))
+        recorded = Recorded(recorded.plan, list((held | fixed).values()))
     begins = [] if from_step is None else named(recorded, from_step)
     repaired, inside = inputs_named(recorded, inputs or {})
     spread = Spread(recorded, fixed)
@@ -78,8 +88,20 @@ def plan_rerun(
         spread.touch(path)
     for path in begins:
         spread.start_from(path)
+    if changes is not None:
+        _start_changed(recorded, spread, changes)
     spread.all_of(mishaps)
-    return _outcome(recorded, spread, mishaps, replay=replay)
+    return replace(_outcome(recorded, spread, mishaps, replay=replay), dropped=dropped)
+
+
+def _start_changed(recorded: Recorded, spread: Spread, changes: Changes) -> None:
+    for step_id, why in changes.steps.items():
+        places = recorded.children.get(ROOT, []) if step_id == ROOT else recorded.by_node.get(step_id, [])
+        for path in places:
+            spread.start(path, why)
+    for block in changes.blocks:
+        for path in recorded.by_node.get(block, []):
+            spread.alter(path)
 
 
 def _outcome(recorded: Recorded, spread: Spread, mishaps: Mishaps, *, replay: bool) -> Rerun:

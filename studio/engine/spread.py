@@ -78,6 +78,12 @@ class Spread:
                 return  # it was not reached, so nothing depends on it
             at = around
 
+    def alter(self, block: str) -> None:
+        """The block goes otherwise, though what it did so far stays."""
+        if block not in self.again and block not in self._fixed and not self._recorded.is_of_the_end(block):
+            self._work_of(block)
+            self.touch(block)
+
     def _run(self) -> None:
         while self._work:
             path = self._work.popleft()

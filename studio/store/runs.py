@@ -193,9 +193,9 @@ async def record_progress(session: WriteSession, row: RunRow, progress: RunProgr
     )
 
 
-async def requeue_run(session: WriteSession, row: RunRow, at: datetime) -> bool:
-    """Let a run that has ended begin once more; what its steps did stays until it ends again. `row` is the run as it
-    was read: False when it has changed since, as when somebody else retries it.
+async def requeue_run(session: WriteSession, row: RunRow, at: datetime, *, version: int, pattern: str | None) -> bool:
+    """Let a run that has ended begin once more, with that version of its definition; what its steps did stays until it
+    ends again. `row` is the run as it was read: False when it has changed since, as when somebody else retries it.
     """
     changed = await session.execute(
         update(RunRow)
@@ -203,6 +203,8 @@ async def requeue_run(session: WriteSession, row: RunRow, at: datetime) -> bool:
         .values(
             status="queued",
             retry_count=row.retry_count + 1,
+            definition_version=version,
+            pattern=pattern,
             queued_at=at,
             output=None,
             error=None,
@@ -212,10 +214,13 @@ async def requeue_run(session: WriteSession, row: RunRow, at: datetime) -> bool:
     return cast("CursorResult[object]", changed).rowcount == 1
 
 
-async def put_back_run(session: WriteSession, run_id: str, end: RunEnd, *, retry: int) -> bool:
-    """Give a run whose retry did not begin its end back. Its `retry_count` stays, so that no two executions ever have
-    the same. False when the retry did begin.
+async def put_back_run(
+    session: WriteSession, run_id: str, end: RunEnd, *, retry: int, before: RunRow | None = None
+) -> bool:
+    """Give a run whose retry did not begin its end back, and the version that it had `before`. Its `retry_count` stays,
+    so that no two executions ever have the same. False when the retry did begin.
     """
+    version = {} if before is None else {"definition_version": before.definition_version, "pattern": before.pattern}
     changed = await session.execute(
         update(RunRow)
         .where(RunRow.id == run_id, RunRow.status == "queued", RunRow.retry_count == retry)
@@ -224,6 +229,7 @@ async def put_back_run(session: WriteSession, run_id: str, end: RunEnd, *, retry
             output=end.output,
             error=None if end.error is None else end.error.model_dump(mode="json"),
             ended_at=end.ended_at,
+            **version,
         )
     )
     return cast("CursorResult[object]", changed).rowcount == 1
