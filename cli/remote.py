@@ -108,7 +108,8 @@ def _reported() -> Generator[None]:
 
 def _field_line(error: FieldError) -> str:
     place = ".".join(str(part) for part in error.loc if part not in {"body", "query"})
-    return f"{place}: {error.msg}" if place else error.msg
+    message = f"{error.msg} ({error.hint})" if error.hint else error.msg
+    return f"{place}: {message}" if place else message
 
 
 def fail(message: str, *advice: str, code: int = FAILED) -> NoReturn:

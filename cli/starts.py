@@ -15,7 +15,7 @@ from cli.watch import Watched, announce, open_view, show_outcome, watch
 from studio.clients.api import ApiClient
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.runs import Run, RunKind, StartRun
-from studio.errors import NotFound
+from studio.errors import FieldError, InvalidInput, NotFound
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,17 @@ async def _start(api: ApiClient, target: Target, options: RunOptions) -> Run:
             where = f"in the project {target.project_id!r}"
             message = f"There is no workflow and no agent {target.ref!r} {where}. `studio list workflow` shows what is."
             raise NotFound(message) from None
+    except InvalidInput as error:
+        if options.input is not None:
+            raise
+        errors = [one.model_copy(update={"hint": _with_option(one)}) for one in error.errors]
+        raise InvalidInput(error.detail, errors=errors) from None
+
+
+def _with_option(error: FieldError) -> str | None:
+    if error.loc[:2] != ["body", "input"]:
+        return error.hint
+    return f"{error.hint or 'give one'}: --input JSON, or KEY=VALUE"
 
 
 def _sources(target: str) -> Sources | None:

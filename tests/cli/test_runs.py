@@ -123,6 +123,8 @@ class TestRun:
         done = await platform.studio("run", "poem")
         assert (done.code, done.out) == (1, "")
         assert "invalid input" in done.err
+        said = " ".join(done.err.split())
+        assert 'input: null is not of type "object" (give an object with topic (required): --input JSON' in said
         done = await platform.studio("run", "nothing")
         assert (done.code, done.out) == (1, "")
         assert "There is no workflow and no agent 'nothing'" in done.err
