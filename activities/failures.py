@@ -1,10 +1,10 @@
 """The one place where our errors become Temporal's: what failed, and whether trying again can help."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.run_contexts import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import WORKER_SHUTDOWN, FailureDetails
+from studio.contracts.base import utc_now
 from studio.contracts.steps import ErrorType
 from studio.errors import DependencyUnavailable, StudioError
 
@@ -22,7 +23,7 @@ _log = structlog.get_logger(__name__)
 def as_application_error(error: Exception, details: FailureDetails) -> ApplicationError:
     """The failure with its error type, and what the step's attempts had used."""
     kind, message, retryable, retry_after = _classify(error)
-    delay = timedelta(seconds=min(retry_after, MAX_RETRY_AFTER_SECONDS)) if retry_after else None
+    asked = timedelta(seconds=min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
     if kind != "internal_error":
         _log.warning("activity.failed", type=kind, message=message, attempt=details.attempt, retryable=retryable)
     return ApplicationError(
@@ -30,10 +31,35 @@ def as_application_error(error: Exception, details: FailureDetails) -> Applicati
         details,
         type=kind,
         non_retryable=not retryable,
-        next_retry_delay=delay,
+        next_retry_delay=asked if asked > _backoff() else None,
         # We have said it in one line; the SDK would add a stack trace for every attempt.
         category=ApplicationErrorCategory.BENIGN,
     )
+
+
+def _backoff() -> timedelta:
+    """What the retry policy has the next attempt wait."""
+    info = activity.info()
+    policy = info.retry_policy
+    if policy is None:
+        return timedelta()
+    longest = policy.maximum_interval or 100 * policy.initial_interval  # Temporal's default
+    # The exponent is bounded so that the number stays one; the longest wait is reached long before.
+    factor = policy.backoff_coefficient ** min(info.attempt - 1, 100)
+    return longest if factor > longest / policy.initial_interval else policy.initial_interval * factor
+
+
+def next_attempt_at(failure: ApplicationError) -> datetime | None:
+    """When Temporal makes the next attempt of this activity, or None if it makes none."""
+    info = activity.info()
+    policy = info.retry_policy
+    if failure.non_retryable or policy is None or failure.type in (policy.non_retryable_error_types or ()):
+        return None
+    if policy.maximum_attempts and info.attempt >= policy.maximum_attempts:
+        return None
+    at = utc_now() + (failure.next_retry_delay or _backoff())
+    limit = info.schedule_to_close_timeout
+    return at if not limit or at < info.scheduled_time + limit else None
 
 
 def is_worker_leaving() -> bool:
@@ -75,7 +101,17 @@ def _classify(error: Exception) -> tuple[ErrorType, str, bool, float | None]:  #
             return "dependency_unavailable", "The database does not answer.", True, None
         case _:
             _log.error("activity.crashed", exc_info=error)
-            return "internal_error", f"A bug of ours: {type(error).__name__}.", True, None
+            passing = not isinstance(error, _PERMANENT) and not _is_unwritable(error)
+            return "internal_error", f"A bug of ours: {type(error).__name__}.", passing, None
+
+
+_PERMANENT = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, AssertionError)
+"""What the same code raises again over the same input."""
+
+
+def _is_unwritable(error: Exception) -> bool:
+    """Whether the database, or its driver, refused a value."""
+    return isinstance(error, DataError) or (isinstance(error, StatementError) and not isinstance(error, DBAPIError))
 
 
 def _first(error: ValidationError) -> str:

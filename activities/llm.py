@@ -8,11 +8,11 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from temporalio import activity
 
-from activities.failures import as_application_error, is_worker_leaving, worker_shutdown
+from activities.failures import is_worker_leaving, worker_shutdown
 from activities.heartbeat import heartbeating
 from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
-from studio.clients.llm import LlmClient
+from studio.clients.llm import LlmClient, LlmUnreached
 from studio.contracts.activities import CompletionRequest, CompletionResult, FailureDetails, StepContext
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
@@ -51,7 +51,7 @@ class LLMActivities:
                 step = await self._events.begin(request.step)
                 length = await self._answer(request, step, answer)
         except Exception as error:
-            raise as_application_error(error, answer.used()) from error
+            raise await self._events.failed(request.step, error, answer.used()) from error
         except asyncio.CancelledError:
             if not is_worker_leaving():
                 raise
@@ -102,15 +102,19 @@ class LLMActivities:
             TokenPublisher(self._events.stream, step.run.run_id, step.path, answer.attempt) as tokens,
             contextlib.aclosing(stream) as deltas,
         ):
-            async for delta in deltas:
-                if delta.reasoning:
-                    tokens.add("thinking", delta.reasoning)
-                if delta.text:
-                    answer.pieces.append(delta.text)
-                    tokens.add("token", delta.text)
-                answer.usage = delta.usage or answer.usage
-                answer.cost_usd = delta.cost_usd if delta.cost_usd is not None else answer.cost_usd
-                answer.finish_reason = delta.finish_reason or answer.finish_reason
+            try:
+                async for delta in deltas:
+                    if delta.reasoning:
+                        tokens.add("thinking", delta.reasoning)
+                    if delta.text:
+                        answer.pieces.append(delta.text)
+                        tokens.add("token", delta.text)
+                    answer.usage = delta.usage or answer.usage
+                    answer.cost_usd = delta.cost_usd if delta.cost_usd is not None else answer.cost_usd
+                    answer.finish_reason = delta.finish_reason or answer.finish_reason
+            except LlmUnreached:
+                answer.asked = False  # no call was made
+                raise
 
     async def _keep(self, step: RunningStep, length: int, answer: "_Answer") -> int:
         receipt = Receipt(call=_call_id(), finish_reason=answer.finish_reason, used=answer.used())

@@ -2,7 +2,6 @@
 
 from temporalio import activity
 
-from activities.failures import as_application_error
 from activities.run_events import RunEvents, attempt_of
 from studio.clients.prompts import PromptClient
 from studio.contracts.activities import FailureDetails, RenderPromptRequest, RenderPromptResult
@@ -31,7 +30,8 @@ class PromptActivities:
             messages = prompt_messages(rendered, request.message, request.input)
             length = await self._conversations.write(step.conversation_id, 0, messages)
         except Exception as error:
-            raise as_application_error(error, FailureDetails(attempt=attempt_of(request.step))) from error
+            used = FailureDetails(attempt=attempt_of(request.step))
+            raise await self._events.failed(request.step, error, used) from error
         return RenderPromptResult(
             length=length, prompt=f"{rendered.name}@{rendered.version}", attempt=attempt_of(request.step)
         )

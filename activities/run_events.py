@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import structlog
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
-from activities.failures import as_application_error
+from activities.failures import as_application_error, next_attempt_at
 from activities.run_contexts import RunContexts, RunGone
 from studio.contracts.activities import FailureDetails, PublishEventsRequest, StepContext
 from studio.contracts.base import utc_now
-from studio.contracts.events import NewEvent
+from studio.contracts.events import NewEvent, step_retrying
 from studio.contracts.ids import derived_span_id
-from studio.contracts.runs import RunContext
+from studio.contracts.runs import RunContext, RunError
 from studio.db.engine import Database
 from studio.store.approvals import write_view
 from studio.store.blob_uses import owner_of
@@ -63,12 +64,23 @@ class RunEvents:
         events = list(step.events)
         attempt = attempt_of(step)
         if info.attempt > 1 or step.taken_over is not None:
-            # What has no key would be told twice.
-            events = [event for event in events if event.key() is not None]
-            data = {"superseded_attempt": attempt - 1}
-            events.append(NewEvent(ts=utc_now(), step_id=step.path, attempt=attempt, type="step.retrying", data=data))
+            events = _once(events)
+            events.append(step_retrying(utc_now(), step.path, attempt))  # unless it was published when that failed
         await self.stream.publish(run.run_id, events)
         return RunningStep(run, step.path, step.agent, attempt)
+
+    async def failed(self, step: StepContext, error: Exception, used: FailureDetails) -> ApplicationError:
+        """What the activity raises for `error`, which ended this attempt. When there is another one, readers hear why
+        and when.
+        """
+        failure = as_application_error(error, used)
+        due = next_attempt_at(failure)
+        if due is not None:
+            cause = RunError(type=failure.type or "internal_error", message=failure.message, step_id=step.path)
+            attempt = attempt_of(step)
+            event = step_retrying(utc_now(), step.path, attempt + 1, cause.model_dump(), due)
+            await self.stream.publish(owner_of(activity.info().workflow_id or ""), [*_once(step.events), event])
+        return failure
 
     @activity.defn(name="publish_events")
     async def publish_events(self, request: PublishEventsRequest) -> None:
@@ -102,3 +114,8 @@ class RunEvents:
                 if not await is_open(session, run.run_id, retry=retry):
                     raise RunGone(f"The run {run.run_id!r} was given up before it began.")
         return run
+
+
+def _once(events: Sequence[NewEvent]) -> list[NewEvent]:
+    """Those that may be published again: what has no key would be told twice."""
+    return [event for event in events if event.key() is not None]

@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.follow import ConnectionLost
 from cli.output import cost_text, count_text, duration_text, safe
 from cli.story import RunStory, StepStory
-from cli.waits import decision_text, parked_text, pause_commands, pause_text, wait_commands, wait_head
+from cli.waits import decision_text, parked_text, pause_commands, pause_text, retrying_text, wait_commands, wait_head
 from studio.contracts.base import Json, JsonObject, utc_now
 from studio.contracts.events import RunEvent
 
@@ -76,8 +76,8 @@ class LiveView:
             again = f" · round {step.round}" if step.round is not None else ""
             self._print(Text.assemble(_margin(step), ("▸ ", "dim"), (safe(step.title), "bold"), (again, "dim")))
         elif news.type == "step.retrying":
-            again = f"attempt {step.attempt}: what attempt {step.attempt - 1} had written no longer counts"
-            self._print(Text.assemble(_margin(step), ("↻ ", "yellow"), (f"{safe(step.title):<18}  ", "bold"), again))
+            why = retrying_text(step.attempt, news.data)
+            self._print(Text.assemble(_margin(step), ("↻ ", "yellow"), (f"{safe(step.title):<18}  ", "bold"), why))
         elif step.status in _MARKS and not (step.is_block and step.status == "succeeded"):
             self._print(*self._ended(step))
 
@@ -160,8 +160,9 @@ class LiveView:
         facts: list[str] = []
         if step.started_at is not None:
             facts.append(duration_text(max((utc_now() - step.started_at).total_seconds() * 1000, 0)))
+        pause = ((step.next_attempt_at or utc_now()) - utc_now()).total_seconds()
         if step.attempt > 1:
-            facts.append(f"attempt {step.attempt}")
+            facts.append(f"attempt {step.attempt}" + (f" in {duration_text(pause * 1000)}" if pause > 0 else ""))
         if step.pieces:
             facts.append(count_text(step.pieces, "token"))
         yield line.append("  " + " · ".join(facts), "dim")

@@ -10,7 +10,7 @@ from rich.text import Text
 from cli.follow import ConnectionLost
 from cli.output import cost_text, count_text, duration_text, err, safe
 from cli.story import cost_of, decision_of, error_of, is_echo, usage_of
-from cli.waits import decision_text, pause_commands, pause_text, wait_commands, wait_text
+from cli.waits import decision_text, pause_commands, pause_text, retrying_text, wait_commands, wait_text
 from studio.contracts.base import Json
 from studio.contracts.events import RunEvent
 
@@ -134,7 +134,8 @@ def _details(event: RunEvent) -> str:
             return f" ({data.get('kind')}{', ' + safe(str(name)) if name else ''})"
         case "step.retrying":
             superseded = data.get("superseded_attempt", event.attempt - 1)
-            return f": attempt {event.attempt}; what attempt {superseded} wrote above no longer counts"
+            why = retrying_text(event.attempt, data)
+            return f": {why}; what attempt {superseded} wrote above no longer counts"
         case "step.skipped":
             return f" by {safe(str(data['resolved_by']))}" if "resolved_by" in data else _why_skipped(data)
         case _:

@@ -34,6 +34,8 @@ class StepStory:
     started_at: datetime | None = None
     waiting: JsonObject | None = None
     """What it waits for, while it does."""
+    next_attempt_at: datetime | None = None
+    """When the current attempt begins, or began, if one before it failed."""
     duration_ms: int | None = None
     usage: RunUsage = field(default_factory=RunUsage)
     cost_usd: Decimal | None = None
@@ -91,6 +93,7 @@ class StepStory:
         data = event.data
         self.status = _STEP_STATUSES[event.type]
         self.waiting = data if self.status == "waiting" else None
+        self.next_attempt_at = next_attempt_of(data)
         if self.waiting is not None:
             return
         self.kind = str(data.get("kind", self.kind))
@@ -199,6 +202,12 @@ def until_of(data: Mapping[str, Json]) -> datetime | None:
     """When a step that waits goes on."""
     until = data.get("until")
     return None if until is None else datetime.fromisoformat(str(until))
+
+
+def next_attempt_of(data: Mapping[str, Json]) -> datetime | None:
+    """When a step is tried again that failed."""
+    due = data.get("next_attempt_at")
+    return None if due is None else datetime.fromisoformat(str(due))
 
 
 def cost_of(data: dict[str, Json]) -> Decimal | None:

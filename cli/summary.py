@@ -20,7 +20,7 @@ from cli.output import (
     time_text,
     usage_text,
 )
-from cli.waits import Facts, pause_commands, pause_text, wait_commands, wait_text
+from cli.waits import Facts, pause_commands, pause_text, retrying_text, wait_commands, wait_text
 from studio.contracts.base import utc_now
 from studio.contracts.runs import FINAL_STATUSES, Run
 
@@ -61,8 +61,16 @@ def print_run(run: Run, paused: tuple[str, Facts] | None = None) -> None:
             ],
             right=("attempt", "duration", "tokens", "cost"),
         )
+    _print_retries(run)
     _print_waits(run, paused)
     print_output(run)
+
+
+def _print_retries(run: Run) -> None:
+    """Why steps are tried again, and when."""
+    for step in run.steps:
+        if step.retrying is not None:
+            print_text(f"\n{step.id}: {retrying_text(step.attempt, step.retrying.model_dump(mode='json'))}", "yellow")
 
 
 def _print_waits(run: Run, paused: tuple[str, Facts] | None) -> None:

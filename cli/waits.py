@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from cli.output import safe, time_text
-from cli.story import error_of, until_of
+from cli.story import error_of, next_attempt_of, until_of
 from studio.contracts.base import Json
 
 Facts = Mapping[str, Json]
@@ -67,6 +67,17 @@ def decision_text(output: Facts) -> str:
     words += f" by {safe(str(output.get('by')))}" if output.get("by") else ", as nobody decided in time"
     words += ", edited" if output.get("edited") else ""
     return words + (f": {safe(str(output.get('comment')))}" if output.get("comment") else "")
+
+
+def retrying_text(attempt: int, retrying: Facts) -> str:
+    """`attempt` is the one to come. A worker that was killed could not say why."""
+    error = error_of(retrying)
+    if error is None:
+        return f"attempt {attempt}"
+    due = next_attempt_of(retrying)
+    when = "" if due is None else f" at {time_text(due)}"
+    why = f"{error.type}: {safe(error.message).rstrip('.')}"
+    return f"attempt {attempt - 1} failed with {why}; attempt {attempt} follows{when}"
 
 
 def pause_text(path: str, paused: Facts) -> str:

@@ -17,7 +17,7 @@ from llm_service.settings import LlmSettings
 from llm_service.upstreams.catalog import Catalog
 from llm_service.upstreams.endpoints import models_router, upstreams_router
 from llm_service.upstreams.routing import ModelRouter
-from llm_service.upstreams.upstream import Upstream, open_session
+from llm_service.upstreams.upstream import Upstream, open_connections
 from studio.tracing import SpanSender
 from studio.web.app import create_base_app
 from studio.web.health import Checks
@@ -38,13 +38,13 @@ def create_app(settings: LlmSettings) -> DirectRoutes:
         upstreams = {config.name: Upstream(config) for config in settings.upstreams}
         router = ModelRouter(settings.upstreams, settings.model_aliases)
         content = settings.trace_content == "on"
-        async with SpanSender(settings.prompt_url, content=content) as spans, open_session() as session:
-            app.state.catalog = Catalog(upstreams, router, session)
+        async with SpanSender(settings.prompt_url, content=content) as spans, open_connections() as connections:
+            app.state.catalog = Catalog(upstreams, router, connections)
             app.state.gateway = Gateway(
                 router=router,
                 upstreams=upstreams,
                 prices=PriceList(settings.upstreams),
-                session=session,
+                connections=connections,
                 spans=spans,
                 ping_seconds=settings.stream_ping_seconds,
                 content=content,

@@ -12,6 +12,7 @@ _HEADERS = {
     "X-Studio-Run": "Run id",
     "X-Studio-Step": "Step id",
     "X-Studio-Metadata": "JSON object of strings",
+    "X-Studio-Retries": "How often the gateway repeats the call at most; 0 for a caller who retries by himself",
     "X-Session-Id": "Session id",
     "X-User-Id": "User id",
     "traceparent": "W3C trace context",

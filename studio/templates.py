@@ -66,7 +66,9 @@ class Template:
             raise InvalidInput(_at(self._line_of(error), _describe(error))) from None
         finally:
             use_budget(previous)
-        if len(text) * 4 > budget.max_output and len(text.encode(errors="surrogatepass")) > budget.max_output:
+        if not text.isascii():
+            _check_characters(text)
+        if len(text) * 4 > budget.max_output and len(text.encode()) > budget.max_output:
             raise InvalidInput(f"The text is longer than {budget.max_output} bytes.")
         return text
 
@@ -85,6 +87,16 @@ class Template:
         detail = _at(self._line_of(error), message)
         loc: list[str | int] = ["variables", found.group(1)] if found else ["variables"]
         return InvalidInput(detail, errors=[FieldError(loc=loc, msg=detail, type="undefined")])
+
+
+def _check_characters(text: str) -> None:
+    """Raises `InvalidInput` for what can be written nowhere: a template's `'\\ud800'`, or one out of a variable."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"The text holds half of a surrogate pair, U+{ord(text[error.start]):04X}, which is no character."
+        ) from None
 
 
 def _at(line: int | None, message: str) -> str:

@@ -1,7 +1,7 @@
 """Runs as the API offers them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,10 +10,11 @@ from api.runs.launching import Launcher
 from api.runs.mending import Mender
 from api.runs.stalls import CANCEL_PATIENCE, Stalls
 from api.runs.starting import RunStarter, Trigger
-from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunProgress, Stalled, StartRun
+from studio.contracts.runs import FINAL_STATUSES, Run, RunKind, RunProgress, Stalled, StartRun, StepRun
 from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import Conflict, DependencyUnavailable, NotFound
+from studio.store.event_stream import EventStream, RetryNote
 from studio.store.runs import RunFilter, get_run, list_replays, list_runs, to_run
 
 ASKED_AGAIN_SECONDS = 0.5
@@ -27,6 +28,7 @@ class RunService:
         launcher: Launcher,
         mender: Mender,
         stalls: Stalls,
+        stream: EventStream,
         *,
         ui_root: str | None,
     ) -> None:
@@ -35,6 +37,7 @@ class RunService:
         self._starter = RunStarter(database, launcher)
         self._mender = mender
         self._stalls = stalls
+        self._stream = stream
         self._ui_root = ui_root
 
     async def start(
@@ -75,7 +78,10 @@ class RunService:
             row, stalled = await self._looked(row)  # the execution before would answer, until there is a new one
         else:
             progress, (row, stalled) = await asyncio.gather(self._executions.progress(run_id), self._looked(row))
-        run = to_run(row, self._ui_root, None if row.status in FINAL_STATUSES else progress)
+        if row.status in FINAL_STATUSES:
+            run = to_run(row, self._ui_root)
+        else:
+            run = _with_retries(to_run(row, self._ui_root, progress), await self._stream.retries(run_id))
         return run.model_copy(update={"replays": list(replays), "stalled": stalled})
 
     async def cancel(self, run_id: str) -> Run:
@@ -142,6 +148,18 @@ class RunService:
         if row is None:
             raise NotFound(f"There is no run {run_id!r}.")
         return row
+
+
+def _with_retries(run: Run, noted: Mapping[str, RetryNote]) -> Run:
+    """The steps that are tried again say why and when: Temporal knows that, the run's workflow does not."""
+
+    def told(step: StepRun) -> StepRun:
+        note = noted.get(step.id)
+        if note is None or step.status != "running" or note.attempt < step.attempt:
+            return step
+        return step.model_copy(update={"attempt": note.attempt, "retrying": note.data})
+
+    return run.model_copy(update={"steps": [told(step) for step in run.steps]})
 
 
 def has_ended(row: RunRow) -> Conflict:

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 
-import aiohttp
 import structlog
 from multidict import CIMultiDict
 from starlette.types import Receive, Scope, Send
@@ -21,6 +20,7 @@ from llm_service.upstreams.answers import Answer, may_refuse_stream_options
 from llm_service.upstreams.exchange import Exchange
 from llm_service.upstreams.routing import ModelRouter, Target
 from llm_service.upstreams.upstream import Upstream
+from studio.clients.kept_connections import KeptConnections
 from studio.errors import DependencyUnavailable, StudioError
 from studio.masking import describe_fault, mask
 from studio.tracing import SpanSender
@@ -36,7 +36,7 @@ class Gateway:
     router: ModelRouter
     upstreams: dict[str, Upstream]
     prices: PriceList
-    session: aiohttp.ClientSession
+    connections: KeptConnections
     spans: SpanSender
     ping_seconds: float
     content: bool
@@ -172,7 +172,7 @@ class _Serving:
         headers = self.upstream.headers()
         headers["traceparent"] = record.caller.traceparent
         headers["X-Request-Id"] = record.caller.request_id
-        exchange = Exchange(self.gateway.session, self.upstream)
+        exchange = Exchange(self.gateway.connections, self.upstream, record.caller.retries)
         try:
             answer = await self._exchange(exchange, headers)
         finally:

@@ -17,9 +17,11 @@ from studio.web.headers import header_text
 from studio.web.json_route import MAX_DEPTH, is_json, parse_json
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_RETRIES = re.compile(r"^[0-9]{1,2}$", re.ASCII)
 _METADATA_HEADER = "X-Studio-Metadata"
 MAX_VERSION_DIGITS = 9
 """Of a prompt's version; what is longer belongs to its name."""
+_RETRIES_HEADER = "X-Studio-Retries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ class Caller:
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     metadata_problem: str | None = None
     content_type: str = ""
+    asked_retries: str | None = None
+    """How often the gateway may repeat the call, as the caller wrote it."""
+
+    @property
+    def retries(self) -> int | None:
+        return None if self.asked_retries is None else int(self.asked_retries)
 
     @property
     def traceparent(self) -> str:
@@ -95,6 +103,7 @@ _CALLER_HEADERS = {
     b"x-user-id": "user_id",
     b"x-studio-run": "run_id",
     b"x-studio-step": "step_id",
+    _RETRIES_HEADER.lower().encode(): "asked_retries",
 }
 
 
@@ -168,6 +177,8 @@ def parse_call(operation: Operation, raw: bytes, caller: Caller) -> Call:
         raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
     if caller.metadata_problem is not None:
         raise _invalid(["header", _METADATA_HEADER], caller.metadata_problem, "header")
+    if caller.asked_retries is not None and not _RETRIES.match(caller.asked_retries):
+        raise _invalid(["header", _RETRIES_HEADER], "must be a number from 0 to 99", "header")
     body: Any = parse_json(raw, nul=True)
     if not isinstance(body, dict):
         raise _invalid(["body"], "must be a JSON object", "dict_type")

@@ -13,6 +13,7 @@ import structlog
 from llm_service.errors import ModelNotFound, UpstreamUnreachable
 from llm_service.upstreams.routing import ModelRouter
 from llm_service.upstreams.upstream import Upstream
+from studio.clients.kept_connections import KeptConnections
 from studio.contracts.base import Contract, JsonObject
 from studio.tasks import Flights
 
@@ -73,10 +74,10 @@ class _Seen:
 class Catalog:
     """Asks upstreams for their models, one question at a time each, and remembers answers and faults for a while."""
 
-    def __init__(self, upstreams: dict[str, Upstream], router: ModelRouter, session: aiohttp.ClientSession) -> None:
+    def __init__(self, upstreams: dict[str, Upstream], router: ModelRouter, connections: KeptConnections) -> None:
         self._upstreams = upstreams
         self._router = router
-        self._session = session
+        self._connections = connections
         self._started = int(time.time())
         self._seen: dict[str, _Seen] = {}
         self._asking = Flights[_Seen]()
@@ -191,7 +192,7 @@ class Catalog:
     async def _list(self, upstream: Upstream) -> list[JsonObject] | None:
         """The models of its listing; None when it works and lists none now (busy, or without such an endpoint)."""
         url, headers = upstream.url("/models"), upstream.headers()
-        async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
+        async with await self._connections.get(url, headers=headers, allow_redirects=False) as answer:
             if answer.status == 200:
                 return _models_in(upstream.name, await _limited(upstream.name, answer))
             if answer.status >= 500 or answer.status in {401, 403}:

@@ -1,7 +1,6 @@
 """One call to an upstream: its attempts, until an answer has begun to come."""
 
 import asyncio
-import io
 import math
 import random
 import time
@@ -14,13 +13,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from llm_service.errors import UnreadableAnswer, UpstreamTimeout, UpstreamUnreachable
 from llm_service.upstreams.answers import Answer, read_stream_start, read_whole_body, unreadable_reason
 from llm_service.upstreams.upstream import Upstream
+from studio.clients.kept_connections import KeptConnections
 
 SHORT_RETRY_AFTER_SECONDS = 5.0
 """Who asks for a longer wait gets none from us: the caller sees the 429 and decides."""
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 4.0
-LARGE_BODY_BYTES = 1 << 20
-"""From here on aiohttp wants a file, which it writes in pieces."""
 _FAULTS = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
@@ -28,13 +26,16 @@ class Exchange:
     """Sends a request until something other than a passing fault comes back.
 
     429 (unless it asks for a long wait, or the quota is used up), 5xx and connection faults are repeated with jitter
-    as often as the upstream's `retries` say; an answer that cannot be read is not: it was given, and paid for. The
-    caller holds the total deadline around `run`.
+    as often as the upstream's `retries` say, and `retries` as the most that the caller wants: one who retries himself
+    wants none. An answer that cannot be read is not asked for again: it was given, and paid for. The caller holds the
+    total deadline around `run`.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, upstream: Upstream) -> None:
-        self._session = session
+    def __init__(self, connections: KeptConnections, upstream: Upstream, retries: int | None = None) -> None:
+        self._connections = connections
         self._upstream = upstream
+        configured = upstream.config.retries
+        self._retries = configured if retries is None else min(retries, configured)
         self.attempts = 0
         self.upstream_seconds = 0.0
         """Time spent on the wire and at the upstream, without the waits between attempts."""
@@ -47,7 +48,7 @@ class Exchange:
         first = self.attempts
         while True:
             self.attempts += 1
-            last = self.attempts - first > self._upstream.config.retries
+            last = self.attempts - first > self._retries
             fault: BaseException | None = None
             answer: Answer | None = None
             try:
@@ -75,9 +76,9 @@ class Exchange:
         timeouts = self._upstream.config.timeouts
         async with asyncio.timeout(timeouts.first_byte if stream else None) as deadline:
             try:
-                response = await self._session.post(
+                response = await self._connections.post(
                     self._upstream.url(path),
-                    data=payload if len(payload) < LARGE_BODY_BYTES else io.BytesIO(payload),
+                    payload,
                     headers=headers,
                     timeout=self._upstream.connect_timeout,
                     allow_redirects=False,

@@ -7,6 +7,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from llm_service.settings import UpstreamConfig
+from studio.clients.kept_connections import KeptConnections
 from studio.masking import protect, protect_settings
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -58,12 +59,11 @@ class Upstream:
         self._without_stream_options[model] = time.monotonic() + REFUSAL_SECONDS
 
 
-def open_session() -> aiohttp.ClientSession:
+def open_connections() -> KeptConnections:
     """The pool to all upstreams. How many connections there are is the callers' choice, not a limit of ours."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
-        cookie_jar=aiohttp.DummyCookieJar(),
+    return KeptConnections(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        keepalive_seconds=30,
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
         max_headers=MAX_HEADERS,

@@ -2,6 +2,7 @@
 
 LlmError
 ├── LlmUnavailable   nothing answered, or a 5xx: try again
+│   └── LlmUnreached the LLM engine cannot be reached: nobody was asked
 ├── LlmRateLimited   429: try again after `retry_after`
 ├── LlmInterrupted   the stream broke after it had begun: try again from the start
 ├── LlmUnreadable    the upstream's answer cannot be taken: trying again is answered, and paid for, alike
@@ -10,7 +11,6 @@ LlmError
 
 import asyncio
 import contextlib
-import io
 import math
 import re
 from collections.abc import AsyncGenerator
@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self, cast
 import aiohttp
 import orjson
 
+from studio.clients.kept_connections import KeptConnections
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import (
     LONGEST_NAME,
@@ -37,6 +38,8 @@ from studio.sse import EventSplitter, EventTooLarge, event_data
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 180.0
 """The engine pings while it waits and ends a silent upstream itself; this is for an engine that has vanished."""
+_HEADERS = {"Content-Type": "application/json", "X-Studio-Retries": "0"}
+"""Who uses this client retries by himself: one call here is one at the provider."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Of all events of one answer: what a run may hold."""
 MESSAGE_CHARACTERS = 2_000
@@ -76,6 +79,10 @@ class LlmUnavailable(LlmError):
     code, title, status = "llm-unavailable", "Model unavailable", 503
 
 
+class LlmUnreached(LlmUnavailable):
+    pass
+
+
 class LlmRateLimited(LlmError):
     code, title, status = "llm-rate-limited", "Model rate limited", 503
 
@@ -102,13 +109,11 @@ class LlmClient:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-        self._session = aiohttp.ClientSession(
-            timeout=timeout, connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
-        )
+        self._connections = await KeptConnections(timeout=timeout).__aenter__()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self._session.close()
+        await self._connections.__aexit__()
 
     async def stream_chat(
         self, request: ChatRequest, context: CallContext | None = None
@@ -119,15 +124,17 @@ class LlmClient:
         with it the upstream's work. Raises `LlmError`; once it returns, the answer was whole.
         """
         body = request.body() | {"stream": True, "stream_options": {"include_usage": True}}
-        headers = {"Content-Type": "application/json"} | (context.headers() if context else {})
+        headers = _HEADERS | (context.headers() if context else {})
         begun = False
         try:
-            async with self._session.post(self._url, data=io.BytesIO(orjson.dumps(body)), headers=headers) as answer:
+            async with await self._connections.post(self._url, orjson.dumps(body), headers=headers) as answer:
                 if answer.status != 200:
                     raise _refusal(answer, await answer.read())
                 begun = True
                 async for delta in _deltas(answer):
                     yield delta
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise LlmUnreached("The LLM engine does not answer.") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             if begun:
                 raise LlmInterrupted("The LLM engine stopped answering in the middle of the answer.") from error

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from studio.contracts.base import Json, Timestamp, Wire, format_timestamp
+from studio.contracts.base import Json, JsonObject, Timestamp, Wire, format_timestamp
 
 EventType = Literal[
     "run.started",
@@ -87,6 +87,18 @@ def run_retried(at: Timestamp, retry_count: int, by: str) -> NewEvent:
 def run_stalled(at: Timestamp, since: Timestamp, message: str) -> NewEvent:
     """No worker can carry the run on; published by whoever sees it, once for each time that it comes to this."""
     return NewEvent(ts=at, type="run.stalled", data={"since": format_timestamp(since), "message": message})
+
+
+def step_retrying(
+    at: Timestamp, path: str, attempt: int, error: JsonObject | None = None, next_attempt_at: Timestamp | None = None
+) -> NewEvent:
+    """`attempt` is the one to come; nobody knows the error (a `RunError`) of one whose worker is gone."""
+    data: dict[str, Json] = {"superseded_attempt": attempt - 1}
+    if error is not None:
+        data["error"] = error
+    if next_attempt_at is not None:
+        data["next_attempt_at"] = format_timestamp(next_attempt_at)
+    return NewEvent(ts=at, step_id=path, attempt=attempt, type="step.retrying", data=data)
 
 
 class RunEvent(NewEvent):

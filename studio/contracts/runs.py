@@ -71,6 +71,13 @@ class RunError(Wire):
     """Of a run: what failed afterwards, while its steps were undone or in `finally`. Left out when nothing did."""
 
 
+class Retrying(Wire):
+    """Why a step is tried again, and when: in the past while that attempt is under way."""
+
+    error: RunError
+    next_attempt_at: Timestamp
+
+
 class StepRun(Wire):
     """One step of a run. `id` is its path, `research/answer`."""
 
@@ -92,6 +99,8 @@ class StepRun(Wire):
     """While it waits: `for` is `timer` (`until` says when it ends), `signal` (with its `name`), `approval` (with
     `message`, `input`, `hash`, `allow_edit` and, if it may come to that, `escalate_to` and whether it is `escalated`)
     or `resolve` (with the `error` that parked it and the `actions` that resolve it)."""
+    retrying: Retrying | None = None
+    """Why the step is tried again, once an attempt has failed, until it ends."""
     usage: RunUsage = RunUsage()
     cost_usd: Decimal | None = None
     """Null when the step made no priced call."""

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from studio.contracts.base import Json
+from studio.contracts.events import step_retrying
 from studio.contracts.runs import RunError, is_inside
 from studio.contracts.steps import AgentStep, FailStep, StepBase
 from studio.engine import recalls
 from studio.engine.frames import Frame
 from studio.engine.scope import UnusableError, seen
+from studio.engine.state import Publish
 
 if TYPE_CHECKING:
     from studio.engine.turn import Turn
@@ -55,10 +56,10 @@ def tries_again(turn: "Turn", path: str, frame: Frame, step: StepBase, error: Ru
     turn.clear(path, keep=("timeout",))
     frame.attempt, frame.retrying = frame.attempt + 1, True
     run = turn.state.steps[path]
-    data: dict[str, Json] = {"superseded_attempt": run.attempt, "error": error.model_dump()}
     turn.state.steps[path] = run.model_copy(update={"attempt": run.attempt + 1})
-    turn.record.publish("step.retrying", path, data, run.attempt + 1)
-    turn.record.set_timer("retry", path, turn.at + pause)
+    due = turn.at + pause
+    turn.record.commands.append(Publish(step_retrying(turn.at, path, run.attempt + 1, error.model_dump(), due)))
+    turn.record.set_timer("retry", path, due)
     return True
 
 

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from studio.contracts.activities import AnswerCaching
 from studio.contracts.definitions import ResolvedDefinition
-from studio.contracts.events import NewEvent
+from studio.contracts.events import NewEvent, step_retrying
 from studio.contracts.runs import ChildResult, RunError
 from studio.engine.asking import agent_of
 from studio.engine.caching import is_worth_keeping
@@ -242,14 +242,10 @@ class MemoryWorkflow:
         if pause is None:
             self._answer(call.failed(now, reply.error), call)
         else:
-            self._calls[call.path] = self._clock.later(now + pause, partial(self._ask_again, call))
-
-    def _ask_again(self, call: AgentCall) -> None:
-        superseded = {"superseded_attempt": call.attempt}
-        call.again()
-        now = self._clock.now
-        self._tell(NewEvent(ts=now, step_id=call.path, attempt=call.attempt, type="step.retrying", data=superseded))
-        self._ask(call)
+            call.again()
+            error = reply.error.model_copy(update={"step_id": call.path}).model_dump()
+            self._tell(step_retrying(now, call.path, call.attempt, error, now + pause))
+            self._calls[call.path] = self._clock.later(now + pause, partial(self._ask, call))
 
     def _answer(self, event: CoreEvent, call: AgentCall) -> None:
         del self._calls[call.path]

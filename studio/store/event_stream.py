@@ -4,6 +4,7 @@ The stream is a view: losing Redis loses live tokens, never a run.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Self, cast
@@ -15,7 +16,9 @@ from pydantic import ValidationError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
+from studio.contracts.base import Wire
 from studio.contracts.events import FINAL_EVENTS, NewEvent, RunEvent
+from studio.contracts.runs import Retrying
 from studio.store.breaker import AWAY, Breaker
 
 KEEP_SECONDS = 24 * 3600
@@ -62,6 +65,13 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
 return 1
 """
+
+
+class RetryNote(Wire):
+    """What a `step.retrying` says to who looks at the run."""
+
+    attempt: int
+    data: Retrying
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,7 @@ class EventStream:
             arguments += [event.key() or "", body, ahead, _mark(event)]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)
+            await self._note_retries(run_id, events)
         except (RedisError, OSError, TimeoutError) as error:
             if isinstance(error, AWAY):
                 self._breaker.trip(error)
@@ -131,10 +142,36 @@ class EventStream:
             return False
         return True
 
+    async def _note_retries(self, run_id: str, events: Sequence[NewEvent]) -> None:
+        """Kept beside the stream: who looks at the run does not read all of its events."""
+        notes = {event.step_id: event.model_dump_json() for event in events if "next_attempt_at" in event.data}
+        if notes:
+            async with self._redis.pipeline(transaction=False) as commands:
+                commands.hset(_retries(run_id), mapping=notes)
+                commands.expire(_retries(run_id), KEEP_SECONDS)
+                await commands.execute()
+
+    async def retries(self, run_id: str) -> dict[str, RetryNote]:
+        """The last `step.retrying` of each step that said when its next attempt comes; none when Redis is away."""
+        if self._breaker.is_open:
+            return {}
+        try:
+            found: dict[bytes, bytes] = await self._redis.hgetall(_retries(run_id))
+        except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, AWAY):
+                self._breaker.trip(error)
+            return {}
+        notes: dict[str, RetryNote] = {}
+        for path, note in found.items():
+            with suppress(ValidationError):  # a newer worker's
+                notes[path.decode()] = RetryNote.model_validate_json(note)
+        return notes
+
     async def remove(self, runs: Collection[str]) -> None:
         """What Redis does not remove now it forgets by itself, a day after the last event."""
         try:
-            await self._redis.unlink(*(name for run_id in runs for name in (_stream(run_id), _published(run_id))))
+            names = (_stream, _published, _retries)
+            await self._redis.unlink(*(name(run_id) for run_id in runs for name in names))
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("events.not_removed", count=len(runs), error=type(error).__name__)
 
@@ -206,3 +243,7 @@ def _stream(run_id: str) -> str:
 
 def _published(run_id: str) -> str:
     return f"studio:run:{{{run_id}}}:published"
+
+
+def _retries(run_id: str) -> str:
+    return f"studio:run:{{{run_id}}}:retries"

@@ -99,7 +99,7 @@ class TestFailure:
         assert run.steps[0].attempt == 2
         assert run.usage.llm_calls == 2
         retrying = [event for event in await engine.events(handle.id) if event.type == "step.retrying"]
-        assert [(event.attempt, event.data) for event in retrying] == [(2, {"superseded_attempt": 1})]
+        assert [(event.attempt, event.data["superseded_attempt"]) for event in retrying] == [(2, 1)]
         final = [e for e in await engine.events(handle.id) if e.type == "token" and e.attempt == 2]
         assert "".join(str(event.data["text"]) for event in final) == "whole answer"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studio.contracts.agents import AgentSpec, PromptRef
-from studio.contracts.base import Json, JsonObject
+from studio.contracts.base import Json, JsonObject, format_timestamp
 from studio.contracts.definitions import ResolvedAgent, ResolvedDefinition, parse_workflow
 from studio.contracts.prompts import Rendered
 from studio.contracts.runs import RunError, RunUsage
@@ -29,6 +29,12 @@ def ask(step_id: str, **fields: Json) -> JsonObject:
 
 def refusal(kind: str = "upstream_error", *, seconds: float = 0) -> ModelReply:
     return ModelReply(error=RunError(type=kind, message="broke"), after=timedelta(seconds=seconds))
+
+
+def retrying(attempt: int, kind: str, *, seconds: float) -> JsonObject:
+    due = format_timestamp(START + timedelta(seconds=seconds))
+    error = {"type": kind, "message": "broke", "step_id": "a"}
+    return {"superseded_attempt": attempt, "error": error, "next_attempt_at": due}
 
 
 def driver_of(
@@ -114,8 +120,8 @@ class TestAttempts:
         assert took(run) == timedelta(seconds=2 + 1 + 6)
         told = [(event.attempt, event.data, event.ts - START) for event in run.events if event.type == "step.retrying"]
         assert told == [
-            (2, {"superseded_attempt": 1}, timedelta(seconds=2)),
-            (3, {"superseded_attempt": 2}, timedelta(seconds=9)),
+            (2, retrying(1, "upstream_error", seconds=2), timedelta(seconds=0)),
+            (3, retrying(2, "rate_limited", seconds=9), timedelta(seconds=3)),
         ]
         (step,) = run.end.progress.steps
         assert (step.attempt, step.usage.llm_calls) == (3, 3)
