@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 from yarl import URL
 
 from studio.contracts.base import Contract, JsonObject, Name
+from studio.contracts.secret_names import find_secret_name
 from studio.settings import StudioSettings, expand_references
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -107,6 +108,8 @@ class ModelAlias(Contract):
         own = sorted({"model", "messages", "prompt", "input", "stream", "stream_options"} & params.keys())
         if own:
             raise ValueError(f"may not set {', '.join(own)}")
+        if (secret := find_secret_name(params)) is not None:
+            raise ValueError(f"may not set {secret}: credentials belong to the upstream (api_key, headers)")
         return params
 
 

@@ -51,7 +51,12 @@ async def open_resources(settings: PromptSettings) -> AsyncGenerator[Resources]:
             for done in await migrate_traces(store, settings):
                 _log.info("migrated", step=done)
         writer = await stack.enter_async_context(
-            SpanWriter(store, settings.trace_payload_bytes, settings.trace_retention_days)
+            SpanWriter(
+                store,
+                settings.trace_payload_bytes,
+                settings.trace_retention_days,
+                content=settings.trace_content == "on",
+            )
         )
         repository = PromptRepository(database)
         prompts = PromptService(repository, cache, renderer)

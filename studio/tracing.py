@@ -21,6 +21,7 @@ from studio.contracts.spans import MAX_PAYLOAD_BYTES, IngestResult, Span, cut_pa
 from studio.foreign_json import MAX_DEPTH, depth_exceeds, storable, write_storable
 from studio.json_numbers import find_lost_number
 from studio.masking import describe_fault, mask
+from studio.span_content import CONTENT, without_content
 
 BUFFERED_SPANS = 100_000
 """Ten minutes of an outage at 150 spans a second, if they take 2 KB each."""
@@ -34,7 +35,6 @@ SHUTDOWN_SECONDS = 5.0
 CRASHES = 20
 """More tries than it takes to halve a batch down to one: after as many without any success, nothing is taken at all."""
 CONTENT_FIELDS = {"input", "output"}
-_ALL_CONTENT = CONTENT_FIELDS | {"input_cut", "output_cut"}
 
 DROPPED = Counter("studio_spans_dropped_total", "Spans that could not be delivered.", ["reason"])
 SENT = Counter("studio_spans_sent_total", "Spans that the trace store accepted.")
@@ -121,7 +121,7 @@ class SpanSender:
         """Queue a span that is JSON already, for the hot path of the LLM engine: building and dumping a `Span` costs
         as much there as passing a call on. The caller answers for its shape (`studio.contracts.spans.Span`)."""
         if not self._content:
-            document = {name: value for name, value in document.items() if name not in _ALL_CONTENT}
+            document = without_content(document)
         try:
             written = write_storable(document)
         except Exception as error:  # noqa: BLE001 - it holds what others sent: a call never fails for its span
@@ -131,9 +131,10 @@ class SpanSender:
         self._put(_fit(written))
 
     def _written(self, span: Span) -> bytes:
-        exclude = None if self._content else _ALL_CONTENT
+        if not self._content:
+            return write_storable(without_content(span.model_dump(mode="json", exclude_defaults=True, exclude=CONTENT)))
         try:
-            written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
+            written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True)
             taken = find_lost_number(written) is None and not _is_deep(written, span)
         except (ValueError, RecursionError):  # half an emoji, or nested too deep
             written, taken = b"", False
@@ -141,7 +142,7 @@ class SpanSender:
             texts = (name for name, value in span if isinstance(value, str | dict | list))
             held = {name: storable(getattr(span, name)) for name in {*CONTENT_FIELDS, *texts}}
             span = span.model_copy(update=held)
-            written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True, exclude=exclude)
+            written = span.__pydantic_serializer__.to_json(span, exclude_defaults=True)
         return _fit(written)
 
     def _put(self, body: bytes) -> None:

@@ -13,6 +13,7 @@ from llm_service.upstreams.answers import error_in
 from llm_service.upstreams.routing import Target
 from studio.contracts.base import Json, JsonObject, format_timestamp
 from studio.contracts.llm import Usage, read_finish_reason, read_usage
+from studio.contracts.secret_names import find_secret_name
 from studio.contracts.spans import SpanStatus
 from studio.errors import StudioError
 from studio.foreign_json import UnreadableJson, find_usage, objects_in, read_foreign_json, write_storable
@@ -181,7 +182,8 @@ class CallRecord:
         if self.call is None:
             return None
         filled_in = self.target.params if self.target else {}
-        return {**filled_in, **self.call.params(self.operation)} or None
+        params = {**filled_in, **self.call.params(self.operation)}
+        return {name: value for name, value in params.items() if find_secret_name({name: value}) is None} or None
 
 
 def upstream_message(body: bytes) -> str | None:

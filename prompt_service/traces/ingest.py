@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import orjson
 import structlog
@@ -17,9 +17,10 @@ from prompt_service.traces.reading import UnreadableSpan
 from prompt_service.traces.rows import PAYLOAD_COLUMNS, SPAN_COLUMNS, SpanRow, to_row
 from prompt_service.traces.schema import PAYLOADS, REJECTED, SPANS
 from prompt_service.traces.store import DEPENDENCY, Insert, RefusedRows, TraceStore
-from studio.contracts.base import Json
+from studio.contracts.base import Json, JsonObject
 from studio.contracts.spans import IngestResult, RejectedSpan, Span
 from studio.errors import DependencyUnavailable
+from studio.span_content import without_content
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -61,10 +62,11 @@ class SpanWriter:
     Use as `async with SpanWriter(…) as writer`; leaving writes what is still waiting.
     """
 
-    def __init__(self, store: TraceStore, payload_bytes: int, retention_days: int) -> None:
+    def __init__(self, store: TraceStore, payload_bytes: int, retention_days: int, *, content: bool = True) -> None:
         self._store = store
         self._retention = timedelta(days=retention_days)
         self._payload_bytes = payload_bytes
+        self._content = content
         self._waiting: list[_Group] = []
         self._rows = 0
         self._bytes = 0
@@ -90,6 +92,8 @@ class SpanWriter:
         """
         if self._rows + len(spans) > WAITING_ROWS or self._bytes > WAITING_BYTES:
             raise DependencyUnavailable(DEPENDENCY, "Too many spans wait to be stored. Try again shortly.")
+        if not self._content:
+            spans = [without_content(cast("JsonObject", raw)) if isinstance(raw, dict) else None for raw in spans]
         entries: list[tuple[int, _Entry]] = []
         rejected: list[RejectedSpan] = []
         for index, raw in enumerate(spans):

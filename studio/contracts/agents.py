@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from studio.contracts.base import Contract, ErrorName, JsonObject, Name
 from studio.contracts.durations import Duration
+from studio.contracts.secret_names import find_secret_name
 
 CallErrorType = Literal[
     "timeout",
@@ -70,6 +71,12 @@ class AgentSpec(Contract):
         reserved = {"model", "messages", "stream", "stream_options", "response_format"} & self.params.keys()
         if reserved:
             raise ValueError(f"params must not hold {', '.join(sorted(reserved))}: the agent sets them")
+        secret = find_secret_name(self.params)
+        if secret is not None:
+            raise ValueError(
+                f"params must not hold {secret}: definitions are stored and shown in clear; "
+                "credentials belong to the upstream, in STUDIO_UPSTREAMS"
+            )
         return self
 
 

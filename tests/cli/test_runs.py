@@ -154,8 +154,8 @@ class TestRun:
         assert process.returncode == 0
         assert _without_times(out.decode())[:3] == [
             (
-                "write retrying: attempt 1 failed with upstream_error: The upstream 'up' stopped before the answer was "
-                "complete; attempt 2 follows at TIME; what attempt 1 wrote above no longer counts"
+                "write retrying: attempt 1 failed with upstream_error: The upstream 'scripted' stopped before "
+                "the answer was complete; attempt 2 follows at TIME; what attempt 1 wrote above no longer counts"
             ),
             "write | all of it",
             "write succeeded in TIME, 13 tokens, $0.000013",
