@@ -93,7 +93,7 @@ class SpanWriter:
         if self._rows + len(spans) > WAITING_ROWS or self._bytes > WAITING_BYTES:
             raise DependencyUnavailable(DEPENDENCY, "Too many spans wait to be stored. Try again shortly.")
         if not self._content:
-            spans = [without_content(cast("JsonObject", raw)) if isinstance(raw, dict) else None for raw in spans]
+            spans = [_silent(raw) for raw in spans]
         entries: list[tuple[int, _Entry]] = []
         rejected: list[RejectedSpan] = []
         for index, raw in enumerate(spans):
@@ -213,6 +213,13 @@ def _described(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _silent(raw: Json) -> Json:
+    """Without content, also where it is no span."""
+    if isinstance(raw, UnreadableSpan):
+        return UnreadableSpan(b"", raw.error)
+    return without_content(cast("JsonObject", raw)) if isinstance(raw, dict) else None
 
 
 def _kept(raw: Json) -> str:
