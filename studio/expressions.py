@@ -14,13 +14,12 @@ import orjson
 
 from studio.cel.budget import MAX_RESULT_BYTES, Budget, check_result
 from studio.cel.errors import EvaluationFault, LimitFault, SyntaxFault
-from studio.cel.functions import double_text
 from studio.cel.lexer import STRING
 from studio.cel.names import Names, Path, names_of, plain_path
 from studio.cel.parser import parse
 from studio.cel.program import Run, compile_node
 from studio.cel.times import duration_text, moment_text
-from studio.cel.values import MAX_DEPTH, Duration, Moment, field_of, in_order, item_of, type_word
+from studio.cel.values import MAX_DEPTH, Duration, Moment, field_of, in_order, item_of, shown, type_word
 from studio.contracts.base import Json
 
 __all__ = ["type_word"]
@@ -228,7 +227,7 @@ def to_json(value: Any) -> Json:  # noqa: PLR0911 - one line a type
             return int(value)
         case float():
             if value - value != 0:
-                raise EvaluationFault(f"gives {double_text(value)}, which is no number in JSON")
+                raise EvaluationFault(f"gives {shown(value)}, which is no number in JSON")
             return value
         case dict():
             items = cast("dict[Any, Any]", value)

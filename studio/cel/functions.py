@@ -22,7 +22,19 @@ from studio.cel.times import (
     read_duration,
     read_moment,
 )
-from studio.cel.values import INT_MAX, INT_MIN, UINT_MAX, CelType, Duration, Moment, UInt, is_number, type_of, type_word
+from studio.cel.values import (
+    INT_MAX,
+    INT_MIN,
+    UINT_MAX,
+    CelType,
+    Duration,
+    Moment,
+    UInt,
+    is_number,
+    shown,
+    type_of,
+    type_word,
+)
 
 Form = Literal["global", "member", "both"]
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
@@ -90,9 +102,9 @@ def _uint(_: Budget, value: Any) -> UInt:
 
 def _in_range(value: float, least: int, most: int) -> float:
     if math.isnan(value) or math.isinf(value) or not least <= math.trunc(value) <= most:
-        raise failure(f"out of range: {value} needs more than 64 bits")
+        raise failure(f"out of range: {shown(value)} needs more than 64 bits")
     if isinstance(value, float) and not least < value < most and least < 0:
-        raise failure(f"out of range: {value} needs more than 64 bits")
+        raise failure(f"out of range: {shown(value)} needs more than 64 bits")
     return math.trunc(value)
 
 
@@ -115,7 +127,7 @@ def _string(budget: Budget, value: Any) -> str:  # noqa: PLR0911 - one line a ty
         case int():
             return str(int(value))
         case float():
-            return double_text(value)
+            return shown(value)
         case bytes():
             budget.spend_on(value)
             try:
@@ -128,15 +140,6 @@ def _string(budget: Budget, value: Any) -> str:  # noqa: PLR0911 - one line a ty
             return duration_text(value)
         case _:
             raise _no_overload("string", value)
-
-
-def double_text(value: float) -> str:
-    """The shortest digits that mean it; `2` for 2.0."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return repr(value).removesuffix(".0")
 
 
 def _bool(_: Budget, value: Any) -> bool:
@@ -170,6 +173,8 @@ def _timestamp(_: Budget, value: Any) -> Moment:
             return read_moment(value)
         case int() if not isinstance(value, bool):
             return checked_moment(value * SECOND)
+        case float():
+            raise mistyped("`timestamp` takes whole seconds: write timestamp(int(x))")
         case _:
             raise _no_overload("timestamp", value)
 

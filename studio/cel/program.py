@@ -27,7 +27,7 @@ from studio.cel.nodes import (
     Operator,
     Repeated,
 )
-from studio.cel.values import as_key, equal, field_of, item_of, keys_of, less, type_word
+from studio.cel.values import as_key, equal, field_of, item_of, keys_of, less, shown, type_word
 
 Names = Mapping[str, Any]
 Run = Callable[[Names, Budget], Any]
@@ -138,7 +138,7 @@ def _map(node: MapOf) -> Run:
             if key is None:
                 raise mistyped(f"a key of a map is a text, a whole number or true or false, not {type_word(given)}")
             if key in made:
-                raise failure(f"the key {given!r} is in the map twice")
+                raise failure(f"the key {shown(given)!r} is in the map twice")
             made[key] = value_of(names, budget)
         return made
 

@@ -3,6 +3,7 @@
 JSON knows one kind of number, CEL three; `==`, `<` and `in` compare them by value, as CEL says, and so does all else.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -161,6 +162,21 @@ def in_order(entries: Iterable[Any]) -> list[Any]:
     return sorted(held, key=lambda key: (type(key).__name__, key))
 
 
+def shown(value: Any) -> str:
+    """A text, a number or a boolean as people write it in a message."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case float():
+            return repr(value).removesuffix(".0")
+        case _:
+            return str(value)
+
+
 def field_of(value: Any, field: str) -> Any:
     if isinstance(value, dict):
         entries = cast("dict[Any, Any]", value)
@@ -176,8 +192,10 @@ def item_of(value: Any, index: Any) -> Any:
     if isinstance(value, dict):
         entries = cast("dict[Any, Any]", value)
         key = as_key(index)
-        if key is None or key not in entries:
-            raise failure(f"no such key: {index}")
+        if key is None and not isinstance(index, float):
+            raise mistyped(f"{type_word(index)} is no key of an object")
+        if key not in entries:
+            raise failure(f"no such key: {shown(index)}")
         return entries[key]
     if isinstance(value, list):
         items = cast("list[Any]", value)

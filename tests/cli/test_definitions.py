@@ -65,7 +65,7 @@ class TestApply:
         done = await definitions("apply", "-f", "one.yaml")
         assert done.code == 1
         assert "one.yaml:2:8: " in done.err
-        assert "  hint: quote expressions" in done.err
+        assert "  hint: put a text that begins with { in quotes" in done.err
 
     async def test_nothing_there(self, definitions: Studio) -> None:
         definitions.write("empty.yaml", "# nothing\n")
