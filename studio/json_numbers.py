@@ -23,7 +23,7 @@ _PARTS = frozenset(b"0123456789.eE+-")
 _REST = re.compile(rb"[0-9.eE+-]*")
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BEFORE, _AFTER = frozenset(b"[:, \t\n\r"), frozenset(b"]}, \t\n\r")
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)', re.DOTALL)
 
 
 class LostNumber(NamedTuple):
@@ -43,10 +43,10 @@ def find_lost_number(body: bytes, *, near: bool = False) -> LostNumber | None:
     """
     if not near and not _looks_lost(body):
         return None
-    for found in _TOKEN.finditer(body):
-        literal = found[1]
-        if literal is not None and (fault := _fault(literal.decode())) is not None:
-            return LostNumber(found.start(), _place(body), *fault)
+    numbers = (found for found in _TOKEN.finditer(body) if found[1] is not None)
+    for index, found in enumerate(numbers):
+        if (fault := _fault(found[1].decode())) is not None:
+            return LostNumber(found.start(), _place(body, index), *fault)
     return None
 
 
@@ -62,8 +62,11 @@ def _looks_lost_at(body: bytes, flat: bytes, hint: bytes) -> bool:
     at = flat.find(hint)
     while at >= 0:
         end = cast("re.Match[bytes]", _REST.match(body, at)).end()
-        while at > 0 and body[at - 1] in _PARTS:
+        low = max(0, at - MAX_LITERAL)
+        while at > low and body[at - 1] in _PARTS:
             at -= 1
+        if at == low > 0:
+            return True  # so long that another look costs less
         alone = (at == 0 or body[at - 1] in _BEFORE) and (end == len(body) or body[end] in _AFTER)
         if alone and _NUMBER.fullmatch(body, at, end) and _fault(body[at:end].decode()) is not None:
             return True
@@ -99,11 +102,14 @@ def _fraction_fault(literal: str, mantissa: str) -> tuple[str, str] | None:
     return "the number has more digits than a double keeps and would be rounded; write it as text", "number_rounded"
 
 
-def _place(body: bytes) -> Loc:
-    """Empty where a later value of the same key hides it, or where the document is too deep to be read."""
+def _place(body: bytes, index: int) -> Loc:
+    """Of the number with this index. Empty where a later value of the same key hides it, or where the document is too
+    deep to be read.
+    """
+    left = iter(range(index + 1))
 
-    def read(literal: str) -> Any:
-        return None if _fault(literal) is None else _LOST
+    def read(_literal: str) -> Any:
+        return _LOST if next(left, None) == index else None
 
     try:
         return _find(json.loads(body, parse_int=read, parse_float=read), ()) or ()

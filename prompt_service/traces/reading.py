@@ -14,7 +14,9 @@ from studio.foreign_json import storable
 from studio.json_numbers import find_lost_number
 from studio.web.json_route import HALF_CHARACTER, check_storable, parse_json
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},"]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
+MAX_SPANS = 50_000
+"""Of one request: more would wait for ever, since no more than twice as many may wait to be stored."""
 _OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
 
 
@@ -48,7 +50,7 @@ def _read_apart(body: bytes) -> list[Json]:
         return _spans_of(parse_json(body, nul=True))  # which says what is wrong, and where
     around, parts = found
     _spans_of(parse_json(around, nul=True))
-    return [_read_one(part) for part in parts]
+    return [_read_one(part) for part in _countable(parts)]
 
 
 def _split(body: bytes) -> tuple[bytes, list[bytes]] | None:
@@ -109,7 +111,13 @@ def _spans_of(document: Json) -> list[Json]:
     fields = cast("JsonObject", document)
     for name in fields.keys() - {"spans"}:
         raise _wrong_body([name], "there is no such field")
-    return cast("list[Any]", fields["spans"])
+    return _countable(cast("list[Any]", fields["spans"]))
+
+
+def _countable(spans: list[Any]) -> list[Any]:
+    if len(spans) > MAX_SPANS:
+        raise _wrong_body(["spans"], f"may have at most {MAX_SPANS} items")
+    return spans
 
 
 def _wrong_body(place: list[str | int], message: str) -> InvalidInput:

@@ -17,7 +17,7 @@ DEFAULT_PROJECT = "default"
 
 Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=50)]
 Note = Annotated[str, Field(max_length=2000)]
-VersionNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
+VersionNumber = Annotated[int, Strict(), Field(ge=1, le=2_147_483_647)]
 
 
 class TextMessage(Contract):

@@ -27,6 +27,7 @@ class DeclaredQuery:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
+        self._written = frozenset(name.encode() for name in self._names if not name.endswith(OPEN_END))
         self._prefixes = tuple(name.removesuffix("KEY") for name in self._names if name.endswith(OPEN_END))
 
     @classmethod
@@ -40,7 +41,7 @@ class DeclaredQuery:
     def check(self, request: Request) -> None:
         """Raises `InvalidInput` naming each parameter that there is not."""
         query: bytes = request.scope["query_string"]
-        if not query:
+        if not query or (b"&" not in query and query.partition(b"=")[0] in self._written):
             return
         given = dict.fromkeys(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
         errors = [self._refused(name) for name in given if not self._declares(name)]
