@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
 from temporalio import activity
 
 from activities.failures import as_application_error
@@ -13,13 +15,25 @@ from studio.contracts.base import Json
 from studio.contracts.events import CONTENT_LIMIT_BYTES
 from studio.contracts.folding import LARGE_BYTES
 from studio.contracts.ids import derived_span_id
-from studio.contracts.runs import RunError, RunStatus, StepRun, StepStatus, block_of
+from studio.contracts.runs import (
+    RunContext,
+    RunEnd,
+    RunError,
+    RunProgress,
+    RunStatus,
+    StepRun,
+    StepStatus,
+    block_of,
+)
 from studio.contracts.spans import Span, SpanStatus, cut_payload
 from studio.db.engine import Database
+from studio.db.tables import RunRow
 from studio.engine.limits import measure
 from studio.store.event_stream import EventStream
 from studio.store.runs import get_run, mark_running, record_end
 from studio.tracing import SpanSender
+
+_log = structlog.get_logger(__name__)
 
 
 class RecordActivities:
@@ -33,17 +47,41 @@ class RecordActivities:
         """Write the run's row, then tell its readers, then the trace store. Safe to repeat."""
         run, end = request.run, request.end
         try:
-            async with self._database.write() as session:
-                execution = activity.info().workflow_run_id
-                await mark_running(session, run.run_id, end.started_at, execution, retry=run.retry)
-                if not await record_end(session, run.run_id, end, retry=run.retry):
-                    return  # terminated meanwhile, and perhaps retried: this end is not the run's
-                row = await get_run(session, run.run_id)
+            try:
+                is_its_end, row = await self._write(run, end)
+            except (ValueError, TypeError, RecursionError, StatementError) as error:
+                if isinstance(error, OperationalError | InterfaceError):
+                    raise
+                _log.error("run.end_not_writable", run_id=run.run_id, error=type(error).__name__)
+                end = _bare(end)
+                is_its_end, row = await self._write(run, end, steps_known=False)
+            if not is_its_end:
+                return  # terminated meanwhile, and perhaps retried: this end is not the run's
             await self._stream.publish(run.run_id, request.events)
         except Exception as error:
             raise as_application_error(error, FailureDetails(attempt=activity.info().attempt)) from error
         began = end.started_at if row is None or row.started_at is None else row.started_at
-        await self._spans.send_large(_spans(request, began))
+        await self._spans.send_large(_spans(request.model_copy(update={"end": end}), began))
+
+    async def _write(self, run: RunContext, end: RunEnd, *, steps_known: bool = True) -> tuple[bool, RunRow | None]:
+        """Whether it is the run's end, and its row."""
+        async with self._database.write() as session:
+            execution = activity.info().workflow_run_id
+            await mark_running(session, run.run_id, end.started_at, execution, retry=run.retry)
+            is_its_end = await record_end(session, run.run_id, end, retry=run.retry, steps_known=steps_known)
+            return is_its_end, await get_run(session, run.run_id)
+
+
+def _bare(end: RunEnd) -> RunEnd:
+    """An end that can be written, instead of one that cannot: trying again would not help, and the run never end."""
+    error = RunError(type="internal_error", message="What the run did cannot be written to its record.")
+    return RunEnd(
+        status="failed" if end.status == "succeeded" else end.status,
+        error=error,
+        progress=RunProgress(),
+        started_at=end.started_at,
+        ended_at=end.ended_at,
+    )
 
 
 def _spans(request: RecordEndRequest, began: datetime) -> Iterator[Span]:

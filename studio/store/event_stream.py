@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from studio.contracts.base import Wire
 from studio.contracts.events import FINAL_EVENTS, NewEvent, RunEvent
 from studio.contracts.runs import Retrying
+from studio.foreign_json import write_storable
 from studio.store.breaker import AWAY, Breaker
 
 KEEP_SECONDS = 24 * 3600
@@ -129,7 +130,7 @@ class EventStream:
         arguments: list[str | bytes | int] = [KEEP_SECONDS, MAX_EVENTS]
         for event in events:
             ahead = RETRY_AHEAD_MS if event.type == "run.retried" else 0
-            body = orjson.dumps(event.model_dump(mode="json", exclude_defaults=True))
+            body = write_storable(event.model_dump(mode="json", exclude_defaults=True))
             arguments += [event.key() or "", body, ahead, _mark(event)]
         try:
             await self._publish(keys=[_stream(run_id), _published(run_id)], args=arguments)

@@ -20,6 +20,7 @@ from studio.db.tables import RunRow
 from studio.store.event_stream import EventStream
 from studio.store.runs import get_run, insert_run, requeue_run, to_run
 from studio.tracing import SpanSender
+from studio.web.responses import dump_json
 from tests.support.databases import sqlite_database
 from tests.support.span_sink import SpanSink
 
@@ -124,6 +125,39 @@ class TestRecordEnd:
         await recorder.end("succeeded", output=5)
         run = await recorder.run()
         assert (run.status, run.output, await recorder.told()) == ("terminated", None, ["run.terminated"])
+
+
+def _deep(levels: int) -> Json:
+    value: Json = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+class TestWhatNoStoreTakes:
+    """A run whose end cannot be written as it is ends all the same, and can be read."""
+
+    @pytest.mark.parametrize(
+        ("output", "status"),
+        [
+            (10**30, "succeeded"),
+            ([float("nan")], "succeeded"),
+            ("cut \ud83d", "succeeded"),
+            (_deep(600), "failed"),
+        ],
+        ids=["past 64 bits", "nan", "half an emoji", "600 deep"],
+    )
+    async def test_ends_the_run(self, recorder: Recorder, output: Json, status: RunStatus) -> None:
+        for _ in range(2):  # safe to repeat
+            await recorder.end("succeeded", outputs=[output], output=output)
+        run = await recorder.run()
+        assert run.status == status
+        if status == "failed":
+            assert run.error is not None
+            assert run.error.message == "What the run did cannot be written to its record."
+        assert dump_json(run)
+        assert await recorder.told() == ["run.succeeded"]
+        assert (await recorder.sink.wait_for(1))[0].status == ("ok" if status == "succeeded" else "error")
 
 
 class TestSpans:
