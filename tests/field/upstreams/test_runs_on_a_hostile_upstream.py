@@ -23,7 +23,6 @@ from tests.support.scripted_upstream import ScriptedUpstream
 from tests.support.services import SECRET_KEY, RunningApi, api_settings, serving_api
 from tests.support.span_sink import SpanSink
 
-FINAL = {"succeeded", "failed"}
 ERROR_TYPES = {"upstream_error", "rate_limited", "invalid_request"}
 AT_ONCE = 12
 STREAMED = [one for one in MISBEHAVIOURS if not one.slow]
@@ -46,7 +45,7 @@ class Platform:
         document = {"name": name, "pattern": "sequential", "steps": steps, "output": "${{ steps.answer.output }}"}
         (await self.api.post("/workflows", document)).ok(201)
         run_id = (await self.api.post(f"/workflows/{name}/runs", {})).ok(202)["id"]
-        return await self.api.until(f"/runs/{run_id}", lambda run: run["status"] in FINAL, seconds=60)
+        return await self.api.finished(run_id, seconds=120)
 
 
 RETRY = {"max_attempts": 2, "initial_interval": "100ms"}
@@ -99,6 +98,7 @@ def holds_secret(text: str) -> list[str]:
     return [spelling for spelling in SPELLINGS if spelling in text]
 
 
+@pytest.mark.timeout(900)  # for many more calls than by default
 async def test_every_run_is_readable_and_ends_as_its_answer_did(
     stack: Platform, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
