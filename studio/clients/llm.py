@@ -32,7 +32,7 @@ from studio.contracts.llm import (
     read_index,
 )
 from studio.errors import StudioError
-from studio.foreign_json import UnreadableJson, objects_in, read_foreign_json
+from studio.foreign_json import UnreadableJson, find_usage, objects_in, read_foreign_json
 from studio.sse import EventSplitter, EventTooLarge, event_data
 
 CONNECT_SECONDS = 5.0
@@ -194,8 +194,15 @@ class _StreamedAnswer:
         try:
             chunk = read_foreign_json(data)
         except UnreadableJson:
-            return None
+            return self._count(data)
         return self._read_chunk(cast("JsonObject", chunk)) if isinstance(chunk, dict) else None
+
+    def _count(self, data: bytes) -> ChatDelta | None:
+        """Tokens are counted also where the event as a whole cannot be read."""
+        usage = None
+        for found in find_usage(data):
+            usage = self._usage.read(found) or usage
+        return None if usage is None else ChatDelta(usage=usage, upstream=self._upstream, trace_id=self._trace_id)
 
     def check_whole(self) -> None:
         if not self._finished:

@@ -17,7 +17,7 @@ from tests.support.misbehaviours import MISBEHAVIOURS, SPELLINGS
 from tests.support.span_sink import SpanSink
 
 AT_ONCE = 12
-ERROR_EVENT = re.compile(rb'data: \{"error": ?(?!null)')
+ERROR_EVENT = re.compile(rb'data: \{"error": ?+(?!null)')
 SLOW_SHARE = 0.02
 """Of calls that end by a deadline: they would take most of the time."""
 
