@@ -66,7 +66,7 @@ def fuzz(document: JsonObject, url: str, cases: int, path: Path) -> int:
         *(str(Path(sys.executable).with_name("schemathesis")), "run", str(path), "--url", url),
         *("--max-examples", str(math.ceil(cases / operations)), "--checks", ",".join(CHECKS)),
         *("--header", "Accept: application/json", "--request-timeout", "30", "--continue-on-failure"),
-        *("--suppress-health-check", "all", "--no-color"),
+        *("--phases", "fuzzing,stateful", "--suppress-health-check", "all", "--no-color"),
     ]
     return subprocess.run(command, cwd=path.parent, check=False).returncode
 

@@ -19,7 +19,7 @@ MODELS = ("default", "up/m")
 def bounded(document: JsonObject) -> JsonObject:
     found = copy.deepcopy(document)
     schemas: dict[str, JsonObject] = found["components"]["schemas"]
-    recursive = {name for name in schemas if name in _reachable(name, schemas)}
+    recursive = recursive_names(document)
     leaves = {name + _LEAF: leaf for name in recursive if (leaf := _leaf(schemas[name], recursive)) is not None}
     for name in recursive:
         schemas[name] = cast("JsonObject", _lowered(schemas[name], recursive, leaves))
@@ -30,6 +30,14 @@ def bounded(document: JsonObject) -> JsonObject:
                 parameter["schema"]["maximum"] = LONGEST_WAIT_SECONDS
     _name_models(found)
     return found
+
+
+def recursive_names(document: JsonObject) -> set[str]:
+    """The schemas of bodies, as they are sent, that lead back to themselves."""
+    schemas: dict[str, JsonObject] = document["components"]["schemas"]
+    bodies = {name for operation in _operations(document) for name in _named(operation.get("requestBody", {}))}
+    sent = bodies | {inner for name in bodies for inner in _reachable(name, schemas)}
+    return {name for name in sent if name in _reachable(name, schemas)}
 
 
 def _name_models(schema: Json) -> None:
