@@ -57,7 +57,7 @@ class Recorder:
         async with self._database.write() as session:
             row = await get_run(session, self.context.run_id)
             assert row is not None
-            assert await requeue_run(session, row, utc_now())
+            assert await requeue_run(session, row, utc_now(), version=row.definition_version, pattern=row.pattern)
 
     async def run(self) -> Run:
         async with self._database.read() as session:

@@ -56,6 +56,49 @@ async def told(live: Live, run_id: str) -> list[tuple[str, int]]:
     return [(event["type"], event["attempt"]) for event in events if event["type"].startswith("run.")]
 
 
+class TestAnotherVersion:
+    """What is kept of it: tests/field/steps/test_mended_definitions.py."""
+
+    BROKEN: JsonObject = {"id": "last", "transform": "${{ steps.plan.output + 1 }}"}
+    MENDED: JsonObject = {"id": "last", "transform": "${{ steps.plan.output + '!' }}"}
+
+    async def begun(self, live: Live) -> JsonObject:
+        live.upstream.when("plan", Reply(text="the plan"))
+        await live.workflow(PLAN, self.BROKEN)
+        run = (await live.api.post("/workflows/test/runs", {"input": "sea"}, wait=30)).ok(200)
+        assert run["status"] == "failed"
+        document = {"name": "test", "pattern": "sequential", "steps": [PLAN, self.MENDED]}
+        (await live.api.request("PUT", "/workflows/test", document)).ok(200)
+        return run
+
+    async def test_a_retry_goes_on_with_the_mended_definition(self, lite: Live) -> None:
+        first = await self.begun(lite)
+        path = f"/runs/{first['id']}/retry"
+        plan = (await lite.api.post(path, {"version": "latest", "plan_only": True})).ok(200)
+        assert [(step["step_id"], step["why"]) for step in plan["again"]] == [("last", "its definition is another one")]
+        assert (plan["kept"], plan["dropped"]) == (["plan"], [])
+        assert (await lite.api.post(path, {"version": 2})).ok(202)["workflow"]["version"] == 2
+        run = await ended(lite, first["id"])
+        assert (run["status"], run["output"], run["workflow"]["version"]) == ("succeeded", "the plan!", 2)
+        assert asked(lite) == ["plan sea"]
+
+    async def test_a_replay_keeps_what_comes_before_from_step(self, lite: Live) -> None:
+        first = await self.begun(lite)
+        body = {"version": "latest", "from_step": "last"}
+        run = (await lite.api.post(f"/runs/{first['id']}/replay", body, wait=30)).ok(200)
+        assert (run["status"], run["output"], run["workflow"]["version"]) == ("succeeded", "the plan!", 2)
+        assert asked(lite) == ["plan sea"]
+
+    @pytest.mark.parametrize("version", [99, 0, "newest", 1.5])
+    async def test_a_version_that_there_is_not_is_refused(self, lite: Live, version: object) -> None:
+        first = await self.begun(lite)
+        for verb in ("retry", "replay"):
+            problem = (await lite.api.post(f"/runs/{first['id']}/{verb}", {"version": version})).problem(
+                422, "validation_failed"
+            )
+            assert problem["errors"][0]["loc"] == ["body", "version"]
+
+
 class TestRetry:
     async def test_only_what_failed_is_done_and_paid_again(self, live: Live) -> None:
         first = await failed(live)
@@ -222,7 +265,9 @@ class TestRetryCutOff:
                 row = await get_run(session, first["id"])
                 assert row is not None
                 if row.status == "failed":
-                    assert await requeue_run(session, row, utc_now())
+                    assert await requeue_run(
+                        session, row, utc_now(), version=row.definition_version, pattern=row.pattern
+                    )
                 await session.execute(update(RunRow).values(queued_at=utc_now() - age))
             run = (await live.api.get(f"/runs/{first['id']}")).ok()
             assert (run["status"], run["steps"]) == (status, first["steps"])
