@@ -60,6 +60,18 @@ class TestApply:
         found = {(place["file"], place["line"], place["column"]) for place in done.json["errors"]}
         assert found == {("one.yaml", 3, 1), ("two.yaml", 2, 1)}
 
+    async def test_a_document_without_kind_gets_one_answer(self, definitions: Studio) -> None:
+        definitions.write("one.yaml", "name: w\npattern: sequential\nsteps: [{id: a, transform: 1}]\n")
+        told = {
+            (done.code, done.err)
+            for command in (("validate", "one.yaml"), ("apply", "-f", "one.yaml"), ("run", "./one.yaml"))
+            for done in [await definitions(*command)]
+        }
+        ((code, message),) = told
+        assert code == 1
+        assert "there is no `kind`" in message
+        assert "write `kind: workflow`" in message
+
     async def test_hints_are_shown(self, definitions: Studio) -> None:
         definitions.write("one.yaml", "kind: agent\nname: {{ x }}\n")
         done = await definitions("apply", "-f", "one.yaml")
@@ -160,7 +172,7 @@ class TestValidate:
             (("agent: writer", "agent: wirter"), "5:17", "'wirter'"),
             (("agent: writer", 'transform: "${{ steps.nope.output }}"'), "5:17", "nope"),
             (("pattern: sequential", "patern: sequential"), "3:1", "`pattern` is missing"),
-            (("pattern: sequential", "pattern: [1"), "4:6", "expected"),
+            (("pattern: sequential", "pattern: [1"), "4:6", "do not fit together"),
         ],
     )
     async def test_errors(self, definitions: Studio, change: tuple[str, str], place: str, message: str) -> None:
