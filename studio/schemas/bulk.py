@@ -68,6 +68,7 @@ class Bulk:
     def _fits(self, schema: JsonObject, value: Json, *, each: bool) -> bool:
         if len(value) < _FEW and size_of(value, _FEW) < _FEW:
             return False
+        self._meter.spend(2)
         plain = self._flat(schema, 0)
         if plain is None:
             return False
@@ -149,7 +150,7 @@ _COSTS: dict[str, Callable[[Json], int]] = {
     "dependentSchemas": len,
     "enum": _enum_cost,
     "format": lambda _: 16,
-    "multipleOf": lambda _: 100,
+    "multipleOf": lambda step: 2 if isinstance(step, int) else _MAX_COST + 1,
     "pattern": _pattern_cost,
     "patternProperties": lambda patterns: sum(map(_pattern_cost, patterns)),
     "required": lambda names: 1 + len(names),

@@ -13,10 +13,13 @@ from studio.schemas.applicators import PARTS
 from studio.schemas.bulk import Bulk
 from studio.schemas.kinds import is_object
 from studio.schemas.leaves import LEAVES, SCHEMAS, Pattern
-from studio.schemas.meter import Meter, size_of
+from studio.schemas.meter import Meter, TooMuchWork, size_of
 from studio.schemas.outcomes import BAD, GOOD, Evaluation, Outcome, Problem, Request, Rule, Tools, Work
 from studio.schemas.references import METASCHEMA, References
 from studio.schemas.wording import shortened, shown
+
+MAX_WAITING = 5_000
+"""Evaluations inside each other: of schemas that refer to others, and of values inside values."""
 
 
 class Evaluator:
@@ -53,6 +56,8 @@ class Evaluator:
                     request = waiting[-1].send(step)
                 else:
                     waiting.append(step)
+                    if len(waiting) > MAX_WAITING:
+                        raise TooMuchWork
                     request = next(step)
             except StopIteration as end:
                 waiting.pop()

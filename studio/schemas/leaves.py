@@ -129,6 +129,14 @@ def _is_multiple(value: float, step: float) -> bool:
     return math.isfinite(value) and (Fraction(repr(value)) / Fraction(repr(step))).denominator == 1
 
 
+def _multiple_of(argument: Json, meter: Meter) -> Check:
+    def holds(value: Any, step: Any) -> bool:
+        meter.spend(10)
+        return _is_multiple(value, step)
+
+    return _number(holds, "not a multiple of")(argument, meter)
+
+
 def _pattern(argument: Json, meter: Meter) -> Check:
     pattern = Pattern(argument, meter)
     return Check(
@@ -224,7 +232,7 @@ LEAVES: dict[str, Callable[[Json, Meter], Check]] = {
     "minProperties": _length(dict, "property", at_least=True),
     "maxProperties": _length(dict, "property", at_least=False),
     "dependentRequired": _dependent_required,
-    "multipleOf": _number(_is_multiple, "not a multiple of"),
+    "multipleOf": _multiple_of,
     "format": _format,
     "pattern": _pattern,
     "uniqueItems": _unique_items,

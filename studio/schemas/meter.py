@@ -7,6 +7,7 @@ MAX_STEPS = 320_000
 """About a microsecond each. A workflow task that takes two seconds is given up by Temporal's SDK."""
 
 
+MAX_LEVELS = 200
 _SIMPLE = frozenset({int, float, bool, type(None)})
 
 
@@ -33,10 +34,14 @@ class Meter:
 
 
 def size_of(value: Json, limit: int) -> int:
-    """How many values it holds, itself counted, and long texts as several; counting stops soon after `limit`."""
+    """How many values it holds, itself counted, and long texts as several; counting stops soon after `limit`. More than
+    `limit`, too, for what is nested more than `MAX_LEVELS` deep.
+    """
     size = 1
     level: list[Json] = [value]
-    while level and size <= limit:
+    for _ in range(MAX_LEVELS):
+        if not level or size > limit:
+            return size
         below: list[Json] = []
         for held in level:
             if isinstance(held, str):
@@ -49,4 +54,4 @@ def size_of(value: Json, limit: int) -> int:
             if not _SIMPLE.issuperset(map(type, values)):
                 below += [inner for inner in values if isinstance(inner, str | list | dict)]
         level = below
-    return size
+    return max(size, limit + 1)

@@ -41,6 +41,13 @@ def children(schema: JsonObject) -> Iterator[tuple[Place, Json]]:
                 yield (keyword, name), inner
 
 
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:  # no address at all
+        return reference
+
+
 class References:
     """Resolves the references of one document."""
 
@@ -61,10 +68,13 @@ class References:
             self._index(self._root, "")
         reference = str(schema[keyword])
         base = self._bases.get(id(schema), "")
-        whole = base + reference if reference.startswith("#") else urljoin(base, reference)
+        whole = base + reference if reference.startswith("#") else _joined(base, reference)
         if whole.rstrip("#") == DIALECT:
             return METASCHEMA
-        address, fragment = urldefrag(whole)
+        try:
+            address, fragment = urldefrag(whole)
+        except ValueError:  # no address at all
+            raise LeadsNowhere(reference) from None
         fragment = unquote(fragment)
         resource = self._resources.get(address)
         if resource is None:
@@ -108,7 +118,7 @@ class References:
             if not is_object(schema) or id(schema) in self._bases:
                 continue
             identity = schema.get("$id")
-            own = urldefrag(urljoin(around, identity))[0] if isinstance(identity, str) else around
+            own = _joined(around, identity).partition("#")[0] if isinstance(identity, str) else around
             self._bases[id(schema)] = own
             if isinstance(identity, str):
                 self._resources.setdefault(own, schema)

@@ -1,5 +1,6 @@
 """Whether something is a JSON Schema that values can be checked against: found when it is stored."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, cast
@@ -101,6 +102,16 @@ class _Check:
             yield part
             inner = [(place, held) for place, held in children(part.schema) if is_object(held)]
             pending += [_Part((*part.place, *place), held) for place, held in reversed(inner)]
+            pending += self._targets(part)
+
+    def _targets(self, part: _Part) -> Iterator[_Part]:
+        """What is referred to may stand where no schema is looked for."""
+        for keyword in REFERENCES:
+            if keyword in part.schema:
+                with contextlib.suppress(LeadsNowhere):
+                    target = self._references.target(part.schema, keyword)
+                    if is_object(target) and target is not METASCHEMA and SCHEMAS.is_valid(target):
+                        yield _Part((*part.place, keyword), target)
 
     def _of(self, part: _Part) -> Iterator[Problem]:
         named: JsonObject = part.schema.get("patternProperties", {})

@@ -165,11 +165,11 @@ class TestVersions:
             {"type": "nonsense"},
             {"type": "array"},
             {"type": "object", "properties": {}},
-            {"type": "object", "properties": {"name": {"pattern": "(a+)+$"}}},
+            {"type": "object", "properties": {"name": {"pattern": "(?=a)b"}}},
             {"type": "object", "properties": {"name": {"$ref": "http://127.0.0.1:1/schema"}}},
         ],
     )
-    async def test_refuses_a_schema_that_is_none_or_unbounded_or_misses_a_variable(self, prompts: Project, schema: Any):
+    async def test_refuses_a_schema_that_is_none_or_misses_a_variable(self, prompts: Project, schema: Any):
         await prompts.create()
         body = {"template": "Hi {{ name }}", "variables": schema}
         answer = await prompts.call("POST", "prompts/greet/versions", body)

@@ -27,6 +27,15 @@ def test_the_work_is_bounded(case: Explosive) -> None:
     assert all(error.type and error.msg for error in errors)
 
 
+def test_a_value_without_bottom() -> None:
+    value: Json = 1
+    for _ in range(50_000):
+        value = [value]
+    schema: JsonObject = {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}
+    (error,) = check_value(value, schema)
+    assert error.type == "limit_exceeded"
+
+
 class TestHonestOnes:
     def test_a_tree_of_kinds(self) -> None:
         """As of a program: each kind's fields are trees again."""
@@ -165,6 +174,8 @@ class TestStored:
             ({"$ref": "http://127.0.0.1:1/schema"}, ["$ref"], "nothing is fetched"),
             ({"$ref": "file:///etc/passwd"}, ["$ref"], "nothing is fetched"),
             ({"$id": "http://127.0.0.1:1/", "$ref": "other"}, ["$ref"], "nothing is fetched"),
+            ({"$id": "http://[::1", "$ref": "x"}, ["$ref"], "leads nowhere"),
+            ({"$ref": "#/x/a", "x": {"a": {"pattern": "(?=a)"}}}, ["$ref", "pattern"], "look-around"),
             ({"$ref": "#/$defs/none"}, ["$ref"], "leads nowhere"),
             ({"$dynamicRef": "#none"}, ["$dynamicRef"], "leads nowhere"),
             ({"pattern": "(?=a)b"}, ["pattern"], "look-around"),
