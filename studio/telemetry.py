@@ -38,7 +38,7 @@ def configure_logging(service: str, settings: StudioSettings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _masked],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, mask_line],
         )
     )
     root = logging.getLogger()
@@ -48,7 +48,7 @@ def configure_logging(service: str, settings: StudioSettings) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _masked(_logger: structlog.typing.WrappedLogger, _method: str, line: Any) -> str:
+def mask_line(_logger: structlog.typing.WrappedLogger, _method: str, line: Any) -> str:
     """The finished line, tracebacks and all, without our secrets."""
     return mask(str(line))
 

@@ -1,7 +1,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import aiohttp
 import pytest
@@ -10,18 +9,16 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, SecretStr
 from yarl import URL
 
-from studio import masking
 from studio.masking import MASK, describe_fault, mask, protect, protect_settings
+from studio.telemetry import mask_line
 
 SECRET = 'key/with+odd="1"-4711'
 
 
 @pytest.fixture(autouse=True)
-def protected() -> Iterator[None]:
-    before = masking._protected.texts, masking._protected.bytes
+def protected() -> None:
+    """For the rest of the process: nothing else says it."""
     protect([SECRET])
-    yield
-    masking._protected.texts, masking._protected.bytes = before
 
 
 @pytest.mark.parametrize(
@@ -65,14 +62,13 @@ def test_a_librarys_exception_is_described_without_its_request() -> None:
 
 def test_no_line_of_the_log_holds_a_secret() -> None:
     """Tracebacks and all."""
-    from studio.telemetry import _masked  # noqa: PLC0415
 
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     processors = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.JSONRenderer(),
-        _masked,
+        mask_line,
     ]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors))
     logger = logging.getLogger("test-of-masking")
