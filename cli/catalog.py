@@ -15,6 +15,8 @@ from studio.contracts.definitions import DefinitionKind
 from studio.contracts.resources import Stored
 from studio.document_writer import dump_documents
 
+DEFAULT_PROJECT = "default"
+
 
 def list_kind(kind: Kind, project: str | None, *, limit: int, as_json: bool) -> None:
     match kind:
@@ -86,5 +88,7 @@ def _print_document(kind: DefinitionKind, found: JsonObject) -> None:
     """As a document that `apply` takes back, below a comment with what the store adds."""
     stored = Stored.model_validate(found)
     document: JsonObject = {name: value for name, value in found.items() if name not in Stored.ADDED}
+    if stored.project_id == DEFAULT_PROJECT:
+        document.pop("project_id", None)
     typer.echo(f"# {stored.id}, version {stored.version}, {time_text(stored.updated_at or stored.created_at)}")
     print_text(dump_documents([{"kind": kind, **document}]).rstrip("\n"))

@@ -22,6 +22,8 @@ from cli.stack.state import DataFolder, StackState
 
 PROGRESS_SECONDS = 60.0
 """So long nothing may become ready before we stop waiting."""
+_FIRST_SECONDS = 60.0
+"""The same before the command in the background has written anything."""
 _POLL_SECONDS = 0.1
 _ERROR = re.compile("^error: ", re.MULTILINE)
 """What `cli.remote.fail` begins with."""
@@ -87,7 +89,7 @@ def _follow(child: "subprocess.Popen[bytes]", folder: DataFolder, screen: Screen
             now_ready = [part.name for part in state.parts if part.ready]
             if now_ready != ready:
                 ready, progress = now_ready, time.monotonic()
-        if time.monotonic() > progress + PROGRESS_SECONDS:
+        if time.monotonic() > progress + (_FIRST_SECONDS if ready is None else PROGRESS_SECONDS):
             raise StartFailed(_not_ready(state))
         time.sleep(_POLL_SECONDS)
 
