@@ -51,10 +51,10 @@ class TestValidate:
     @pytest.mark.parametrize(
         ("text", "place"),
         [
-            (BRIEF.replace("steps", "stepps"), "1:1"),
+            (BRIEF.replace("steps", "stepps"), "4:1"),
             (BRIEF.replace("agent: writer", 'transform: "${{ steps.nope.output }}"'), "5:17"),
             (BRIEF.replace("kind: workflow\n", ""), "1:1"),
-            ("kind: prompt\nname: p\ntemplate: '{{ x'\n", "3:1"),
+            ("kind: prompt\nname: p\ntemplate: '{{ x'\n", "1:1"),
             ("kind: schedule\nname: s\nworkflow: brief\ncron: 99 * * * *\n", "4:1"),
             (f"{BRIEF}input_schema: {{type: 7}}\n", "6:16"),
             (f"{BRIEF}---\n{BRIEF}", "8:1"),
