@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from llm_service.errors import problem_with_openai_error
 from studio.settings import StudioSettings
 from studio.web.middleware import RequestMiddleware
 
@@ -20,7 +21,9 @@ class DirectRoutes:
     def __init__(self, app: FastAPI, *, routes: Sequence[Route], service: str, settings: StudioSettings) -> None:
         self.app = app
         self._routes = {route.path: route for route in routes}
-        self._direct = RequestMiddleware(_answer, service=service, settings=settings)
+        self._direct = RequestMiddleware(
+            _answer, service=service, settings=settings, render=lambda error: problem_with_openai_error(error, {})
+        )
         app.router.routes.extend(routes)  # there they answer every other method with 405
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,10 +1,14 @@
 """What the LLM engine itself refuses or cannot do, as problem+json that an OpenAI client understands too."""
 
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from studio.contracts.base import JsonObject
 from studio.errors import DependencyUnavailable, InvalidInput, NotFound, StudioError, UnsupportedMediaType
-from studio.web.problems import MEDIA_TYPE, problem_body
+from studio.web.problems import MEDIA_TYPE, http_problem, problem_body
 
 
 class ModelNotFound(NotFound):
@@ -47,6 +51,21 @@ def openai_error(error: StudioError) -> JsonObject:
         kind = "upstream_error" if isinstance(error, StreamBroken | UpstreamTimeout | UnreadableAnswer) else "api_error"
     param = ".".join(str(part) for part in error.errors[0].loc) if error.errors else None
     return {"message": error.detail, "type": kind, "param": param, "code": error.code.replace("-", "_")}
+
+
+def add_openai_errors(app: FastAPI, prefix: str) -> None:
+    """What the framework refuses carries `error`, too. The commonest mistake is a base URL without `prefix`."""
+
+    async def render(request: Request, error: Any) -> Response:
+        detail = f"{error.detail}: {request.method} {request.url.path}"
+        paths = {getattr(route, "path", "") for route in app.routes}
+        if error.status_code == 404 and prefix + request.url.path in paths:
+            detail += f". The base URL of an OpenAI client ends with {prefix}."
+        kind = "invalid_request_error" if error.status_code < 500 else "api_error"
+        member = {"message": detail, "type": kind, "param": None, "code": None}
+        return http_problem(error, detail, {"error": member})
+
+    app.add_exception_handler(HTTPException, render)
 
 
 def problem_with_openai_error(error: StudioError, headers: dict[str, str]) -> Response:

@@ -156,10 +156,17 @@ class LlmSettings(StudioSettings):
         if aliases == DEFAULT_ALIASES:  # not asked for: without an upstream `local` there is no default model
             return aliases
         for name, alias in aliases.items():
-            if known and alias.model.partition("/")[0] not in known:
+            upstream, _, model = alias.model.partition("/")
+            if known and upstream not in known:
                 raise ValueError(
                     f"{name!r} stands for {alias.model!r}, which names none of the upstreams {sorted(known)}"
                 )
+            if known and not model:
+                raise ValueError(f"{name!r} stands for {alias.model!r}; write UPSTREAM/MODEL")
+            served = next((one.models for one in upstreams if one.name == upstream), None)
+            names = {*served, *served.values()} if isinstance(served, dict) else set(served or ())
+            if served is not None and model not in names:
+                raise ValueError(f"{name!r} stands for {model!r}, which is none of {upstream}'s models {sorted(names)}")
         return aliases
 
 

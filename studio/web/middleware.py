@@ -2,13 +2,14 @@
 
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from secrets import token_hex
 from types import MappingProxyType
 
 import structlog
 from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.errors import PayloadTooLarge, StudioError, UnsupportedMediaType
@@ -43,8 +44,10 @@ class RequestMiddleware:
         settings: StudioSettings,
         larger: Mapping[str, int] = MappingProxyType({}),
         pages: Mapping[str, Collection[str]] = MappingProxyType({}),
+        render: Callable[[StudioError], Response] | None = None,
     ) -> None:
-        """`larger` has the limits of paths that take more, if the limit for all is not more still; `pages` the origins
+        """`render` is how an app renders errors that answers every one itself, that of a body too large included.
+        `larger` has the limits of paths that take more, if the limit for all is not more still; `pages` the origins
         that may ask for paths that begin so.
         """
         self._app = app
@@ -52,6 +55,7 @@ class RequestMiddleware:
         self._max_body_bytes = settings.max_body_bytes
         self._origins = OriginPolicy(settings.host, settings.allowed_hosts, pages)
         self._larger = larger
+        self._render = render
         self._histograms: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +73,7 @@ class RequestMiddleware:
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
         limit = max(self._max_body_bytes, self._larger.get(scope["path"], 0))
-        exchange = _Exchange(scope, receive, send, limit, head=method == "HEAD")
+        exchange = _Exchange(scope, receive, send, limit, head=method == "HEAD", render=self._render)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         started = time.perf_counter()
@@ -96,12 +100,23 @@ class RequestMiddleware:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, *, head: bool) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        max_body_bytes: int,
+        *,
+        head: bool,
+        render: Callable[[StudioError], Response] | None,
+    ) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = max_body_bytes
         self._head = head
+        self._render = render or problem_response
+        self._own_errors = render is not None
         self._received = 0
         self._too_large = False
         self._whole = False
@@ -127,7 +142,7 @@ class _Exchange:
             return
         if self._declared.isdigit() and int(self._declared) > self._limit:
             self._too_large = True
-        else:
+        if self._own_errors or not self._too_large:
             await self._run_app(app)
         if self._left:
             self.status = CALLER_LEFT
@@ -136,7 +151,7 @@ class _Exchange:
             await self.refuse(self._error())
 
     async def refuse(self, error: StudioError) -> None:
-        await problem_response(error)(self._scope, self._receive, self._observed_send)
+        await self._render(error)(self._scope, self._receive, self._observed_send)
 
     async def _run_app(self, app: ASGIApp) -> None:
         try:
@@ -154,6 +169,8 @@ class _Exchange:
             await bug_response()(self._scope, self._receive, self._observed_send)
 
     async def _limited_receive(self) -> Message:
+        if self._too_large:
+            raise self._error()
         message = await self._receive()
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
@@ -166,7 +183,7 @@ class _Exchange:
         return message
 
     async def _observed_send(self, message: Message) -> None:
-        if self._too_large and not self._answered:
+        if self._too_large and not self._answered and not self._own_errors:
             return  # the framework's own answer to the broken read; ours follows
         if message["type"] == "http.response.start":
             self._answered = True

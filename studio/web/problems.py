@@ -68,8 +68,14 @@ async def _render_validation_error(request: Request, error: Any) -> Response:
 
 
 async def _render_http_exception(_request: Request, error: Any) -> Response:
+    return http_problem(error)
+
+
+def http_problem(error: HTTPException, detail: str | None = None, extra: dict[str, Json] | None = None) -> Response:
+    """What the framework itself refuses, such as a path that nobody serves."""
     code = _TITLES.get(error.status_code, "http-error")
-    body = problem_body(code, code.replace("-", " ").capitalize(), error.status_code, str(error.detail))
+    title, said = code.replace("-", " ").capitalize(), detail or str(error.detail)
+    body = problem_body(code, title, error.status_code, said, extra=extra)
     return Response(body, error.status_code, error.headers, MEDIA_TYPE)
 
 
