@@ -25,6 +25,7 @@ from api.runs.reruns import Reruns
 from api.runs.service import RunService
 from api.runs.stalls import Stalls
 from api.runs.steering import Steering
+from api.runs.sweep import Sweep
 from api.schedules import endpoints as schedules
 from api.schedules.reconciling import Reconciler
 from api.schedules.service import Schedules
@@ -95,6 +96,7 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     executions = Executions(temporal, settings.temporal_task_queue)
     launcher, mender = Launcher(database, executions, stream), Mender(database, executions, stream)
     stalls = Stalls(temporal, executions, stream)
+    stack.push_async_callback(Sweep(database, executions, mender).close)
     ui_root = settings.temporal_ui_root()
     run_service = RunService(database, executions, launcher, mender, stalls, stream, ui_root=ui_root)
     reruns = Reruns(run_service, launcher, mender, database, executions, stream)

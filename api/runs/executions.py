@@ -1,7 +1,7 @@
 """Runs on the Temporal side: start, ask, cancel. Every fault of the connection becomes a 503 that names Temporal."""
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.runs.progress import whole_progress
 from studio.contracts.base import Json, Wire
 from studio.contracts.definitions import ResolvedDefinition
+from studio.contracts.ids import IdPrefix, is_id
 from studio.contracts.interaction import ApprovalOutcome, DecideRequest, ResolveRequest
 from studio.contracts.missing import MissingPayload
 from studio.contracts.runs import RunError, RunProgress, RunRequest, RunStatus, StepRun
@@ -36,6 +37,8 @@ from workflows.names import DECIDE, PROGRESS, RESOLVE
 
 CALL = timedelta(seconds=5)
 """Starting, asking and cancelling take milliseconds when Temporal is well."""
+LISTED = 500
+"""Workflows a page, when Temporal lists them."""
 ANSWER = timedelta(seconds=2)
 """A reader of a run does not wait longer for the worker."""
 
@@ -155,6 +158,21 @@ class Executions:
         raw = found.raw_description
         suspect = raw.pending_workflow_task.attempt > 1 or len(raw.pending_children) > 0
         return Execution(found.run_id, found.start_time, end, found.close_time, suspect)
+
+    async def stopped_since(self, moment: datetime) -> AsyncIterator[list[str]]:
+        """Pages of the runs whose workflow ended since then other than well, which may be without their own doing."""
+        ends = "'Terminated', 'TimedOut', 'Canceled', 'Failed'"
+        query = (
+            f"TaskQueue = '{self._task_queue}' AND ExecutionStatus IN ({ends}) AND CloseTime > '{moment.isoformat()}'"
+        )
+        listed = self._client.list_workflows(query, page_size=LISTED)
+        while True:
+            with temporal_faults():
+                await listed.fetch_next_page()
+            page = listed.current_page
+            yield [found.id for found in page or () if is_id(found.id, IdPrefix.RUN)]
+            if listed.next_page_token is None:
+                return
 
     async def begun(self, run_id: str, execution: str | None) -> Begun | None:
         """What this execution of the run was started with, as its history says; the newest one's with None.

@@ -2,7 +2,7 @@
 (`approvals.py`), and at the end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
@@ -62,6 +62,17 @@ async def insert_run(session: WriteSession, row: RunRow) -> None:
 
 async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
     return await session.get(RunRow, run_id)
+
+
+async def oldest_open(session: AsyncSession) -> datetime | None:
+    """When the oldest run was created that has not ended."""
+    return await session.scalar(select(func.min(RunRow.created_at)).where(RunRow.status.not_in(FINAL_STATUSES)))
+
+
+async def open_runs(session: AsyncSession, run_ids: Collection[str]) -> Sequence[RunRow]:
+    """Those of them that have not ended."""
+    query = select(RunRow).where(RunRow.id.in_(run_ids), RunRow.status.not_in(FINAL_STATUSES))
+    return (await session.scalars(query)).all()
 
 
 async def list_replays(session: AsyncSession, run_id: str) -> Sequence[str]:
