@@ -87,6 +87,8 @@ def approve(
         if reject:
             raise typer.BadParameter("an edit is an approval, so it does not go with --reject.", param_hint="--edit")
         changes["edit"] = parse_json(edit, "--edit")
+        if changes["edit"] is None:
+            raise typer.BadParameter("null is no edit: leave --edit out, or give another value.", param_hint="--edit")
     body = parse_decision({"decision": "reject" if reject else "approve", **changes})
     decide(run_id, step_id, body, as_json=as_json)
 

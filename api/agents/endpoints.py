@@ -9,7 +9,7 @@ from api.definitions.pages import definition_page, resource, version_page, versi
 from api.deps import DEFAULT_PROJECT, Project, ProjectFilter, ReadSessionDep, Ref, Search, WriteSessionDep
 from studio.contracts.agents import AgentDefinition
 from studio.contracts.base import JsonObject, Page
-from studio.contracts.resources import AgentVersion, StoredAgent
+from studio.contracts.resources import AgentVersion, StoredAgent, UnreadableDefinition
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
 from studio.web.openapi import problems
@@ -57,9 +57,8 @@ async def list_agents(
     cursor: Cursor = None,
     project_id: ProjectFilter = None,
     q: Search = None,
-) -> Page[StoredAgent]:
-    items, more = await definition_page(session, "agent", limit=limit, cursor=cursor, project_id=project_id, q=q)
-    return Page(items=[StoredAgent.model_validate(item) for item in items], next_cursor=more)
+) -> Page[StoredAgent | UnreadableDefinition]:
+    return await definition_page(session, "agent", StoredAgent, limit=limit, cursor=cursor, project_id=project_id, q=q)
 
 
 @router.get("/{ref}", summary="Read an agent", responses=problems(404), response_model_exclude_unset=True)

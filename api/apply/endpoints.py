@@ -56,7 +56,7 @@ async def validate(request: Request, parts: PartsDep) -> ValidationReport:
     "/export",
     name="export_documents",
     summary="The stored documents, as YAML that `apply` takes back",
-    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}, **problems(422, 503)},
+    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}, **problems(404, 409, 422, 503)},
     response_class=Response,
 )
 async def export(

@@ -18,8 +18,9 @@ from studio.contracts.reports import AppliedDocument, ApplyReport, DocumentKind,
 from studio.db.engine import Database, ReadSession, WriteSession
 from studio.db.tables import DefinitionRow
 from studio.engine.drawing import workflow_graph
-from studio.errors import FieldError, InvalidInput, invalid, located
+from studio.errors import Conflict, FieldError, InvalidInput, NotFound, invalid, located
 from studio.store import definitions as store
+from studio.store.reading import WHY, UnreadableRow
 
 Action = Literal["created", "updated", "unchanged"]
 Planned = dict[int, tuple[DefinitionRow | None, Action]]
@@ -168,14 +169,26 @@ async def export_documents(
     """Prompts, then agents, workflows and schedules, each oldest first."""
     documents: list[Json] = []
     if "prompt" in kinds:
-        exported = await prompts.export(project_id=project_id, name=name)
+        try:
+            exported = await prompts.export(project_id=project_id, name=name)
+        except NotFound:  # none of that name; another kind may have one
+            exported = []
         documents += [prompt_document(prompt.model_dump(mode="json", exclude_unset=True)) for prompt in exported]
     async with database.read() as session:
         for kind in _ORDER:
             if kind in kinds:
                 rows = await store.list_definitions(session, [kind], project_id=project_id, name=name)
-                documents += [row.document for row in reversed(rows)]
+                documents += [_exported(kind, row) for row in reversed(rows)]
+    if name is not None and not documents:
+        raise NotFound(f"Nothing of the kind {' or '.join(kinds)} has the name {name!r}.")
     return documents
+
+
+def _exported(kind: DefinitionKind, row: DefinitionRow | UnreadableRow) -> Json:
+    """Raises `Conflict` for one that cannot be read: an export without it would not be the whole."""
+    if isinstance(row, UnreadableRow):
+        raise Conflict(f"The {kind} {row.columns['name']!r} cannot be exported. {WHY} Write it again, or delete it.")
+    return row.document
 
 
 def prompt_document(document: JsonObject) -> JsonObject:

@@ -1,30 +1,37 @@
 """Lists of definitions and of their versions, a page at a time."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.definitions.service import list_definition_versions
-from studio.contracts.base import JsonObject
+from studio.contracts.base import JsonObject, Page, Wire
 from studio.contracts.definitions import DefinitionKind
+from studio.contracts.resources import UnreadableDefinition
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
 from studio.errors import InvalidInput
 from studio.store.definitions import list_definitions
+from studio.store.reading import WHY, UnreadableRow, shown
 from studio.web.paging import decode_cursor, encode_cursor
+
+StoredT = TypeVar("StoredT", bound=Wire)
 
 
 async def definition_page(
     session: AsyncSession,
     kind: DefinitionKind,
+    shape: type[StoredT],
     *,
     limit: int,
     cursor: str | None,
     project_id: str | None,
     q: str | None,
-) -> tuple[list[JsonObject], str | None]:
-    """The resources of one page, newest first, and the next page's cursor."""
+) -> Page[StoredT | UnreadableDefinition]:
+    """Newest first."""
     rows, more = await definition_rows(session, kind, limit=limit, cursor=cursor, project_id=project_id, q=q)
-    return [resource(row) for row in rows], more
+    items = [shown(row, lambda found: shape.model_validate(resource(found)), unreadable_definition) for row in rows]
+    return Page(items=items, next_cursor=more)
 
 
 async def definition_rows(
@@ -35,12 +42,16 @@ async def definition_rows(
     cursor: str | None,
     project_id: str | None,
     q: str | None,
-) -> tuple[Sequence[DefinitionRow], str | None]:
-    """The same, as the store has them."""
+) -> tuple[Sequence[DefinitionRow | UnreadableRow], str | None]:
+    """The rows of one page, newest first, and the next page's cursor."""
     before = None if cursor is None else str(decode_cursor(cursor, 1)[0])
     rows = await list_definitions(session, [kind], limit=limit + 1, project_id=project_id, q=q, before=before)
     more = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
     return rows[:limit], more
+
+
+def unreadable_definition(row: UnreadableRow) -> UnreadableDefinition:
+    return UnreadableDefinition.model_validate({**row.columns, "unreadable": WHY})
 
 
 async def version_page(

@@ -45,6 +45,15 @@ async def get_definition(
     return _found(await store.find_definition(session, kind, ref, project_id, lock=lock), kind, ref, project_id)
 
 
+async def get_writable(session: WriteSession, kind: DefinitionKind, ref: str, project_id: str) -> DefinitionRow:
+    """One that is to be replaced or deleted: also when its document is no JSON, which is emptied then."""
+    try:
+        return await get_definition(session, kind, ref, project_id)
+    except ValueError:
+        await store.empty_document(session, kind, ref, project_id)
+        return await get_definition(session, kind, ref, project_id)
+
+
 def _found(row: DefinitionRow | None, kind: DefinitionKind, ref: str, project_id: str) -> DefinitionRow:
     if row is None:
         raise NotFound(f"There is no {kind} {ref!r} in project {project_id!r}.")
@@ -75,7 +84,7 @@ async def replace_definition(
 ) -> DefinitionRow:
     """A new version, unless the document stays what it is."""
     kind = definition.kind
-    row = await get_definition(session, kind, ref, project_id)
+    row = await get_writable(session, kind, ref, project_id)
     if "project_id" not in definition.model_fields_set:
         definition = definition.model_copy(update={"project_id": row.project_id})
     await check_definition(session, definition)
@@ -145,6 +154,7 @@ async def check_definition(session: WriteSession, definition: AnyDefinition) -> 
 async def delete_definition(
     session: WriteSession, kind: DefinitionKind, ref: str, project_id: str, *, if_match: str | None
 ) -> None:
+    await get_writable(session, kind, ref, project_id)
     row = await _locked(session, kind, ref, project_id, if_match)
     await _check_unused(session, row)
     await store.delete_definition(session, row)

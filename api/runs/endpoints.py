@@ -4,6 +4,8 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from api.deps import DEFAULT_PROJECT, PartsDep, Project, ProjectFilter, Ref, SessionHeader, UserHeader
 from api.runs.starting import Trigger
@@ -22,10 +24,24 @@ router = APIRouter(prefix="/api/v1", tags=["runs"], route_class=JsonRoute)
 MAX_METADATA_FILTERS = 10
 _METADATA = re.compile(r"metadata\.(.{1,256})", re.DOTALL)
 
+_UNESCAPED_PLUS = re.compile(r"(.*\d) (\d\d:?\d\d)")
+
+
+def _with_offset(text: str) -> str:
+    if match := _UNESCAPED_PLUS.fullmatch(text):
+        right = f"{match[1]}%2B{match[2]}"
+        raise PydanticCustomError("unescaped_plus", "a `+` in a URL is a space: write {right}", {"right": right})
+    return text
+
+
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the end; then 200 with the finished run")]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=256, description="Same key and body: done once"),
+]
+QueryTime = Annotated[
+    Annotated[Timestamp, BeforeValidator(_with_offset)] | None,
+    Query(description="RFC 3339 with an offset, whose `+` is `%2B` in a URL: `2026-12-01T09:00:00Z`"),
 ]
 Traceparent = Annotated[str | None, Header(description="W3C trace context of the caller")]
 _STARTED = {200: {"description": "The run has ended", "model": Run}, **problems(404, 409, 415, 422, 503)}
@@ -113,8 +129,8 @@ async def list_runs(
     replay_of: Annotated[str | None, Query(max_length=64, description="Id of the run that they replay")] = None,
     schedule: Annotated[str | None, Query(max_length=64, description="Name or id of what started it")] = None,
     batch: Annotated[str | None, Query(max_length=64, description="Id of the batch that it is part of")] = None,
-    created_after: Annotated[Timestamp | None, Query()] = None,
-    created_before: Annotated[Timestamp | None, Query()] = None,
+    created_after: QueryTime = None,
+    created_before: QueryTime = None,
 ) -> Page[Run]:
     """`metadata.KEY=VALUE` narrows to runs started with that metadata."""
     chosen = RunFilter(

@@ -21,18 +21,27 @@ _THE_SAME = ReplayRun()
     status_code=202,
     summary="Let a failed, cancelled, terminated or timed-out run go on where it stopped",
     responses={
-        200: {"description": "`plan_only`: what would run again", "model": RetryPlan},
+        200: {"description": "The run has ended; with `plan_only` what would run again", "model": Run | RetryPlan},
         **problems(404, 409, 415, 422, 503),
     },
 )
 async def retry_run(
-    run_id: Ref, parts: PartsDep, response: Response, body: RetryRun = _AS_IT_STOPPED, actor: Actor = ANONYMOUS
+    run_id: Ref,
+    parts: PartsDep,
+    response: Response,
+    body: RetryRun = _AS_IT_STOPPED,
+    wait: Wait = 0,
+    idempotency_key: IdempotencyKey = None,
+    actor: Actor = ANONYMOUS,
 ) -> Run | RetryPlan:
     """Only what failed, and what depends on it, runs again. The run keeps its id, and the definition that it had."""
-    answer = await parts.reruns.retry(run_id, body, actor)
-    if isinstance(answer, RetryPlan):
+    if body.plan_only:
         response.status_code = 200
-    return answer
+        return await parts.reruns.plan(run_id, body)
+    run, ended = await parts.reruns.retry(run_id, body, actor, idempotency_key, wait_seconds=wait)
+    if ended and wait > 0:
+        response.status_code = 200
+    return run
 
 
 @router.post(

@@ -12,7 +12,7 @@ from typing import Literal, NoReturn, cast
 import structlog
 
 from api.runs.executions import Execution, Executions, StartRefused
-from api.runs.launching import Launcher, claim_of, has_to_start
+from api.runs.launching import Claim, Launcher, claim_of, has_to_start
 from api.runs.mending import Mender
 from api.runs.service import RunService
 from api.runs.starting import Trigger, first_request, fitted_input
@@ -45,6 +45,7 @@ from studio.engine.step_names import UnknownStep
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput
 from studio.store.definitions import list_versions
 from studio.store.event_stream import EventStream
+from studio.store.idempotency import find_started, forget_key, keep_key
 from studio.store.resolving import VersionGone, resolve
 from studio.store.runs import context_of, put_back_run, requeue_run, run_progress
 
@@ -95,14 +96,30 @@ class Reruns:
         self._executions = executions
         self._stream = stream
 
-    async def retry(self, run_id: str, body: RetryRun, actor: str) -> Run | RetryPlan:
-        """The run, queued once more; or with `plan_only` what would run again."""
+    async def plan(self, run_id: str, body: RetryRun) -> RetryPlan:
+        """What a retry would run again."""
         run = await self._recorded(await self._runs.refreshed_row(run_id), RETRIED)
         progress = await self._progress(run)
         changed = await self._in_version(run, body.version)
+        return _as_plan(_planned(run, progress, body.from_step, changed, inputs=body.inputs), progress.steps)
+
+    async def retry(
+        self, run_id: str, body: RetryRun, actor: str, key: str | None, *, wait_seconds: float
+    ) -> tuple[Run, bool]:
+        """The run, queued once more, and whether it has ended since. The same `key` retries it once."""
+        row = await self._runs.refreshed_row(run_id)
+        claim = claim_of(f"{row.id}/retry", key, body)
+        async with self._database.read() as session:
+            is_known = claim is not None and await find_started(session, claim.scope, claim.key, claim.body_hash)
+        if not is_known:
+            await self._retry(row, body, actor, claim)
+        return await self._runs.settled(row.id, wait_seconds)
+
+    async def _retry(self, row: RunRow, body: RetryRun, actor: str, claim: Claim | None) -> None:
+        run = await self._recorded(row, RETRIED)
+        progress = await self._progress(run)
+        changed = await self._in_version(run, body.version)
         rerun = _planned(run, progress, body.from_step, changed, inputs=body.inputs)
-        if body.plan_only:
-            return _as_plan(rerun, progress.steps)
         run = changed
         await self._await_close(run)
         resumption = Resumption(
@@ -115,8 +132,7 @@ class Reruns:
             signals=progress.signals,
             heard=progress.heard,
         )
-        await self._begin_again(run, resumption, actor)
-        return await self._runs.read(run_id)
+        await self._begin_again(run, resumption, actor, claim)
 
     async def replay(self, run_id: str, body: ReplayRun, trigger: Trigger, *, wait_seconds: float) -> tuple[Run, bool]:
         """The new run, and whether it has ended."""
@@ -215,12 +231,16 @@ class Reruns:
             message = f"The run {run.row.id!r} is still being closed. Try again shortly."
             raise DependencyUnavailable("temporal", message)
 
-    async def _begin_again(self, run: _Recorded, resumption: Resumption, actor: str) -> None:
+    async def _begin_again(self, run: _Recorded, resumption: Resumption, actor: str, claim: Claim | None) -> None:
         row, at = run.row, utc_now()
         retry = row.retry_count + 1
         async with self._database.write() as session:
             if not await requeue_run(session, row, at, version=run.version, pattern=run.pattern):
+                if claim is not None and await find_started(session, claim.scope, claim.key, claim.body_hash):
+                    return  # the same key came at the same time
                 raise _is_retried(row)
+            if claim is not None:
+                await keep_key(session, claim.scope, claim.key, claim.body_hash, row.id, at)
         # A reader that comes after the answer must not take the end before for the run's.
         await self._stream.publish(row.id, [run_retried(at, retry, actor)])
         request = RunRequest(
@@ -236,15 +256,15 @@ class Reruns:
             await self._executions.start(request, run.definition, run.pattern)
         except StartRefused as error:
             _log.exception("runs.retry_refused", run_id=row.id)
-            if await self._put_back(row, retry):
+            if await self._put_back(row, retry, claim):
                 raise DependencyUnavailable(
                     "temporal", "Temporal refused to retry the run; see the API's log."
                 ) from error
         except DependencyUnavailable:
-            if await self._put_back(row, retry):
+            if await self._put_back(row, retry, claim):
                 raise
 
-    async def _put_back(self, row: RunRow, retry: int) -> bool:
+    async def _put_back(self, row: RunRow, retry: int, claim: Claim | None) -> bool:
         """False when a worker has taken the retry up: it did begin."""
         end = RunEnd(
             status=cast("RunStatus", row.status),
@@ -256,6 +276,8 @@ class Reruns:
         )
         async with self._database.write() as session:
             is_back = await put_back_run(session, row.id, end, retry=retry, before=row)
+            if is_back and claim is not None:
+                await forget_key(session, claim.scope, claim.key)
         if is_back:
             await self._mender.tell_end(row.id)
         return is_back

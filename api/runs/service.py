@@ -15,7 +15,8 @@ from studio.db.engine import Database
 from studio.db.tables import RunRow
 from studio.errors import Conflict, DependencyUnavailable, NotFound
 from studio.store.event_stream import EventStream, RetryNote
-from studio.store.runs import RunFilter, get_run, list_replays, list_runs, to_run
+from studio.store.reading import shown
+from studio.store.runs import RunFilter, get_run, list_replays, list_runs, to_run, unreadable_run
 
 ASKED_AGAIN_SECONDS = 0.5
 
@@ -63,7 +64,7 @@ class RunService:
     async def list_runs(self, chosen: RunFilter, *, limit: int, before: str | None) -> Sequence[Run]:
         async with self._database.read() as session:
             rows = await list_runs(session, chosen, limit=limit, before=before)
-        return [to_run(row, self._ui_root) for row in rows]
+        return [shown(row, lambda found: to_run(found, self._ui_root), unreadable_run) for row in rows]
 
     async def get(self, run_id: str) -> Run:
         """As it is now: a run that goes on is asked for its steps, and one that Temporal ended is brought in line."""

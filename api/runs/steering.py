@@ -3,13 +3,16 @@
 import asyncio
 import hashlib
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import cast
+from urllib.parse import quote
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from api.runs.executions import Executions
 from api.runs.service import RunService
 from studio.contracts.base import Json, JsonObject, utc_now
+from studio.contracts.definitions import ResolvedDefinition
 from studio.contracts.interaction import (
     ApprovalOutcome,
     DecideApproval,
@@ -21,13 +24,17 @@ from studio.contracts.interaction import (
     ResolveStep,
 )
 from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
+from studio.contracts.steps import WaitStep
 from studio.contracts.waits import Limits
 from studio.db.engine import Database
+from studio.engine.plan import walk
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound
 from studio.store.approvals import hide_approval
 from studio.store.idempotency import find_signal, forget_signal, json_hash, keep_key, signal_told
 from workflows.names import LIMITS, PAUSE, RESERVED, RESUME, child_workflow_id
 
+MAX_NAMED = 5
+"""Approvals that a 404 names."""
 KEY_DIGITS = 32
 """Of an `Idempotency-Key`'s SHA-256: what a workflow remembers of it."""
 
@@ -69,10 +76,26 @@ class Steering:
         """
         run = await self._runs.get(run_id)
         waiting = [step for step in run.steps if _waits_for(step, "signal") and (step.waiting or {})["name"] == name]
+        if not waiting and run.status not in FINAL_STATUSES:
+            await self._check_awaited(run_id, name)
         target = _workflow_of(run, waiting[0].id)[0] if waiting else run_id
         if key is None:
             return await self._tell(run_id, name, payload, target=target)
         return await self._signal_once(run, name, payload, key, target)
+
+    async def _check_awaited(self, run_id: str, name: str) -> None:
+        """Raises `InvalidInput` for a signal that no step of the run or of its child workflows ever waits for."""
+        begun = await self._executions.begun(run_id, None)
+        if begun is None:
+            return
+        awaited = signals_of(begun.definition)
+        if name not in awaited:
+            message = f"no step of the run waits for a signal {name!r}"
+            close = get_close_matches(name, awaited, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it waits for {', '.join(awaited) or 'none'}"
+            raise InvalidInput(
+                message, errors=[FieldError(loc=["path", "name"], msg=message, type="unknown_signal", hint=hint)]
+            )
 
     async def _signal_once(self, run: Run, name: str, payload: Json, key: str, target: str) -> Run:
         """While it is not known whether somebody was told, it is for the same workflow, which counts it once. Only a
@@ -132,7 +155,7 @@ class Steering:
         run, step = await self._approval(run_id, path)
         if step.status != "waiting":
             return _decided(step)
-        edit = [body.edit] if "edit" in body.model_fields_set else []
+        edit = [] if body.edit is None else [body.edit]
         decision = Decision(decision=body.decision, comment=body.comment, edit=edit, by=actor)
         workflow_id, inner = _workflow_of(run, path)
         request = DecideRequest(path=inner, decision=decision, hash=body.hash)
@@ -172,7 +195,20 @@ class Steering:
             return run, step
         if run.status not in FINAL_STATUSES and not run.steps:
             raise DependencyUnavailable("worker", "No worker answers for the run; try again.")
-        raise NotFound(f"The run {run_id!r} has no approval {path!r}, or has not come to it yet.")
+        raise NotFound(f"The run {run_id!r} has no approval {path!r}, or has not come to it yet. {_what_waits(run)}")
+
+
+def signals_of(definition: ResolvedDefinition) -> list[str]:
+    """What a step of the run, or of a child workflow, waits for at some time."""
+    workflows = [definition.workflow, *(child.workflow for child in definition.workflows.values())]
+    steps = [step for workflow in workflows for _, step in walk(workflow) if isinstance(step, WaitStep)]
+    return sorted({step.wait.signal for step in steps if step.wait.signal is not None})
+
+
+def _what_waits(run: Run) -> str:
+    """How to address the approvals that wait; a path may hold `#`, which ends a URL unless it is escaped."""
+    waiting = [quote(step.id, safe="/[]") for step in run.steps if _waits_for(step, "approval")]
+    return f"What waits, as written in a URL: {', '.join(waiting[:MAX_NAMED])}." if waiting else "No approval waits."
 
 
 def _ended(run: Run) -> Conflict:

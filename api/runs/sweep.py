@@ -18,7 +18,7 @@ PAUSE_SECONDS = 20.0
 RETRY_SECONDS = 5.0
 """After a round in which the database or Temporal did not answer."""
 OVERLAP = timedelta(minutes=5)
-"""Rounds look back to before the last one: what Temporal lists lags behind, and fresh ends are left to their workers."""
+"""Rounds look back to before the last one: what Temporal lists lags behind, and a worker writes an end first."""
 AT_ONCE = 8
 
 _log = structlog.get_logger(__name__)

@@ -9,6 +9,7 @@ from api.definitions.pages import definition_rows, version_page, version_resourc
 from api.deps import DEFAULT_PROJECT, PartsDep, Project, ProjectFilter, ReadSessionDep, Ref, Search
 from api.runs.endpoints import IdempotencyKey
 from studio.contracts.base import JsonObject, Page
+from studio.contracts.resources import UnreadableDefinition
 from studio.contracts.schedules import (
     BackfillSchedule,
     PauseSchedule,
@@ -68,7 +69,7 @@ async def list_schedules(
     cursor: Cursor = None,
     project_id: ProjectFilter = None,
     q: Search = None,
-) -> Page[StoredSchedule]:
+) -> Page[StoredSchedule | UnreadableDefinition]:
     rows, more = await definition_rows(session, "schedule", limit=limit, cursor=cursor, project_id=project_id, q=q)
     return Page(items=await parts.schedules.shown_all(rows), next_cursor=more)
 

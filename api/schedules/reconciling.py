@@ -5,8 +5,9 @@ import random
 
 import structlog
 
-from api.schedules.service import Schedules
+from api.schedules.service import Schedules, is_readable
 from studio.db.engine import Database
+from studio.db.tables import DefinitionRow
 from studio.store.definitions import list_definitions
 from studio.tasks import end_tasks
 
@@ -45,6 +46,8 @@ class Reconciler:
             async with self._database.read() as session:
                 rows = await list_definitions(session, ["schedule"], limit=PAGE, before=before)
             for row in rows:
+                if not isinstance(row, DefinitionRow) or not is_readable(row):
+                    continue  # lists say so of it
                 if await self._schedules.state(row) is None:
                     return False
             if len(rows) < PAGE:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import structlog
 
 from api.definitions import service as definitions
-from api.definitions.pages import resource
+from api.definitions.pages import resource, unreadable_definition
 from api.schedules.temporal import (
     NotOnTemporal,
     NotTriggered,
@@ -27,6 +27,7 @@ from api.schedules.temporal import (
     fire_request,
 )
 from studio.contracts.base import JsonObject, utc_now
+from studio.contracts.resources import UnreadableDefinition
 from studio.contracts.runs import RunError, RunStatus
 from studio.contracts.schedules import (
     SCHEDULED_AT,
@@ -43,6 +44,7 @@ from studio.db.tables import DefinitionRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable, FieldError, invalid
 from studio.store.definitions import find_definition
 from studio.store.idempotency import find_started, json_hash, keep_key
+from studio.store.reading import UnreadableRow, shown
 from studio.store.runs import RunFilter, get_run, list_runs
 
 RECENT = 10
@@ -72,7 +74,7 @@ class Schedules:
         self, ref: str, project_id: str, definition: ScheduleDefinition, *, if_match: str | None, actor: str
     ) -> DefinitionRow:
         async with self._database.write() as session:
-            before = (await definitions.get_definition(session, "schedule", ref, project_id)).document
+            before = (await definitions.get_writable(session, "schedule", ref, project_id)).document
             row = await definitions.replace_definition(
                 session, ref, project_id, definition, if_match=if_match, actor=actor
             )
@@ -97,7 +99,7 @@ class Schedules:
     async def delete(self, ref: str, project_id: str, *, if_match: str | None) -> None:
         """Runs that it started go on."""
         async with self._database.write() as session:
-            row = await definitions.get_definition(session, "schedule", ref, project_id)
+            row = await definitions.get_writable(session, "schedule", ref, project_id)
             await definitions.delete_definition(session, "schedule", ref, project_id, if_match=if_match)
             await self.temporal.delete(row.id)
 
@@ -192,18 +194,20 @@ class Schedules:
         """With its newest runs."""
         async with self._database.read() as session:
             runs = await list_runs(session, RunFilter(schedule=row.id), limit=RECENT)
-        return _shown(row, await self.state(row), runs)
+        return _shown(row, await self.state(row), [run for run in runs if isinstance(run, RunRow)])
 
-    async def shown_all(self, rows: Sequence[DefinitionRow]) -> list[StoredSchedule]:
+    async def shown_all(
+        self, rows: Sequence[DefinitionRow | UnreadableRow]
+    ) -> list[StoredSchedule | UnreadableDefinition]:
         """Without runs."""
         places = asyncio.Semaphore(DESCRIBED_AT_ONCE)
 
-        async def state(row: DefinitionRow) -> ScheduleState | None:
+        async def one(row: DefinitionRow | UnreadableRow) -> StoredSchedule | UnreadableDefinition:
             async with places:
-                return await self.state(row)
+                state = await self.state(row) if isinstance(row, DefinitionRow) and is_readable(row) else None
+            return shown(row, lambda found: _shown(found, state, ()), unreadable_definition)
 
-        states = await asyncio.gather(*map(state, rows))
-        return [_shown(row, found, ()) for row, found in zip(rows, states, strict=True)]
+        return await asyncio.gather(*map(one, rows))
 
     async def state(self, row: DefinitionRow) -> ScheduleState | None:
         """From Temporal, which is brought in line with the row first; None when it does not answer."""
@@ -232,6 +236,14 @@ class Schedules:
             await self.temporal.put(row)
             _log.warning("schedules.reconciled", schedule_id=row.id, version=row.version)
             return (await self.temporal.describe(row.id))[0]
+
+
+def is_readable(row: DefinitionRow) -> bool:
+    try:
+        ScheduleDefinition.model_validate(row.document)
+    except ValueError:
+        return False
+    return True
 
 
 def paused_change(before: JsonObject, after: JsonObject) -> bool | None:

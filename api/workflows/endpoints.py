@@ -10,7 +10,7 @@ from api.deps import DEFAULT_PROJECT, Project, ProjectFilter, ReadSessionDep, Re
 from studio.contracts.base import JsonObject, Page
 from studio.contracts.definitions import AnyWorkflow
 from studio.contracts.reports import Graph
-from studio.contracts.resources import StoredWorkflow, WorkflowVersion
+from studio.contracts.resources import StoredWorkflow, UnreadableDefinition, WorkflowVersion
 from studio.db.tables import DefinitionRow
 from studio.web.json_route import JsonRoute
 from studio.web.openapi import problems
@@ -62,9 +62,10 @@ async def list_workflows(
     cursor: Cursor = None,
     project_id: ProjectFilter = None,
     q: Search = None,
-) -> Page[StoredWorkflow]:
-    items, more = await definition_page(session, "workflow", limit=limit, cursor=cursor, project_id=project_id, q=q)
-    return Page(items=[StoredWorkflow.model_validate(item) for item in items], next_cursor=more)
+) -> Page[StoredWorkflow | UnreadableDefinition]:
+    return await definition_page(
+        session, "workflow", StoredWorkflow, limit=limit, cursor=cursor, project_id=project_id, q=q
+    )
 
 
 @router.get("/{ref}", summary="Read a workflow", responses=problems(404), response_model_exclude_unset=True)

@@ -50,6 +50,11 @@ def id_at(prefix: IdPrefix, moment: datetime, entropy: bytes) -> str:
     return f"{prefix}_{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + entropy)}".lower()
 
 
+def made_at(made: str) -> datetime:
+    """When an id was made, in UTC, to the millisecond."""
+    return ULID.from_str(made.partition("_")[2].upper()).datetime
+
+
 def is_id(ref: str, prefix: IdPrefix) -> bool:
     """Whether `ref` has the form of an id of this prefix; anything else in a path is a name."""
     head, _, tail = ref.partition("_")

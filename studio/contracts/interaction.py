@@ -25,7 +25,7 @@ class DecideApproval(Contract):
     decision: Literal["approve", "reject"]
     comment: Annotated[str | None, Field(max_length=10_000)] = None
     edit: Json = None
-    """A changed input, where the approval allows it."""
+    """A changed input, where the approval allows it; null is no edit."""
     hash: str | None = None
     """Of what was shown (`GET …/approvals`): answered with 409 when the step now shows something else."""
 

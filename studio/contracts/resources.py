@@ -48,6 +48,17 @@ class StoredWorkflow(WorkflowDefinition, Wire):
     updated_at: Timestamp
 
 
+class UnreadableDefinition(Wire):
+    """Stands in a list for a definition whose row cannot be read. `PUT` writes it again."""
+
+    id: str
+    name: str
+    project_id: str
+    version: int
+    unreadable: str
+    """Why."""
+
+
 class AgentVersion(AgentDefinition, Wire):
     """An agent as it was. `created_at` is when this version was written, `actor` by whom."""
 

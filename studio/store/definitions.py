@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Select, Text, delete, or_, select, text
+from sqlalchemy import Select, Text, and_, delete, or_, select, text, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +13,7 @@ from studio.contracts.definitions import AnyDefinition, DefinitionKind
 from studio.contracts.ids import IdPrefix, is_id, new_id
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, DefinitionVersionRow
+from studio.store.reading import UnreadableRow, read_page
 
 Lock = Literal["share", "update"]
 """Held until the transaction ends; on SQLite a write transaction is alone anyway."""
@@ -87,7 +88,7 @@ async def list_definitions(
     name: str | None = None,
     q: str | None = None,
     before: str | None = None,
-) -> Sequence[DefinitionRow]:
+) -> Sequence[DefinitionRow | UnreadableRow]:
     """Newest first. `q` is looked for in names and descriptions; `before` is the id after which the page begins."""
     query = select(DefinitionRow).where(DefinitionRow.kind.in_(kinds)).order_by(DefinitionRow.id.desc()).limit(limit)
     if project_id is not None:
@@ -100,7 +101,7 @@ async def list_definitions(
         query = query.where(or_(*found))
     if before is not None:
         query = query.where(DefinitionRow.id < before)
-    return (await session.scalars(query)).all()
+    return await read_page(session, query, DefinitionRow)
 
 
 async def list_names(session: AsyncSession, kind: DefinitionKind, project_id: str, limit: int) -> Sequence[str]:
@@ -116,7 +117,7 @@ async def definitions_mentioning(session: AsyncSession, texts: Collection[str]) 
     found = [document.contains(f'"{text}"', autoescape=True) for text in texts]
     naming = DefinitionRow.kind.in_(["workflow", "schedule"])
     query = select(DefinitionRow).where(naming, or_(*found)).order_by(DefinitionRow.id)
-    return (await session.scalars(query)).all()
+    return [row for row in await read_page(session, query, DefinitionRow) if isinstance(row, DefinitionRow)]
 
 
 async def insert_definition(
@@ -137,6 +138,13 @@ async def insert_definition(
     await session.flush()
     await _insert_version(session, row, actor)
     return row
+
+
+async def empty_document(session: WriteSession, kind: DefinitionKind, ref: str, project_id: str) -> None:
+    """Of a row whose document cannot be read."""
+    named = and_(DefinitionRow.name == ref, DefinitionRow.project_id == project_id)
+    found = (DefinitionRow.kind == kind, or_(DefinitionRow.id == ref, named))
+    await session.execute(update(DefinitionRow).where(*found).values(document={}))
 
 
 async def update_definition(

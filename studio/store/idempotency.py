@@ -27,7 +27,8 @@ async def find_started(session: AsyncSession, definition_id: str, key: str, hash
     if used is None:
         return None
     if used.body_hash != hashed:
-        raise Conflict(f"The Idempotency-Key {key!r} was used with another body; it started {used.run_id}.")
+        started = f"; it started {used.run_id}" if used.run_id else ""
+        raise Conflict(f"The Idempotency-Key {key!r} was used with another body, session or user{started}.")
     return used.run_id
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from studio.contracts.ids import made_at
 from studio.contracts.runs import (
     FINAL_STATUSES,
     DefinitionRef,
@@ -26,6 +27,7 @@ from studio.contracts.runs import (
 from studio.db.engine import WriteSession
 from studio.db.tables import DefinitionRow, RunRow
 from studio.store.approvals import forget_views
+from studio.store.reading import WHY, UnreadableRow, read_page
 
 MAX_REPLAYS = 50
 """Named by the run that they replay; the list of runs has them all."""
@@ -97,7 +99,7 @@ def context_of(row: RunRow) -> RunContext:
 
 async def list_runs(
     session: AsyncSession, chosen: RunFilter, *, limit: int, before: str | None = None
-) -> Sequence[RunRow]:
+) -> Sequence[RunRow | UnreadableRow]:
     """Newest first; `before` is the id after which the page begins."""
     query = _filtered(select(RunRow), chosen).order_by(RunRow.id.desc()).limit(limit)
     sqlite = session.get_bind().dialect.name == "sqlite"
@@ -105,7 +107,7 @@ async def list_runs(
         query = query.where(_has_metadata(key, value, sqlite=sqlite))
     if before is not None:
         query = query.where(RunRow.id < before)
-    return (await session.scalars(query)).all()
+    return await read_page(session, query, RunRow)
 
 
 def _filtered(query: Select[RunRow], chosen: RunFilter) -> Select[RunRow]:
@@ -257,6 +259,27 @@ async def delete_queued_run(session: WriteSession, run_id: str) -> bool:
 def run_progress(row: RunRow) -> RunProgress | None:
     """What the row knows of the steps. None until the run has ended, and for one of which nobody could say."""
     return None if row.progress is None else RunProgress.model_validate(row.progress)
+
+
+def unreadable_run(row: UnreadableRow) -> Run:
+    """What a list shows of a run whose row cannot be read."""
+    columns = row.columns
+    return Run(
+        id=row.id,
+        kind=columns["kind"],
+        project_id=columns["project_id"],
+        workflow=DefinitionRef(
+            id=columns["definition_id"], name=columns["definition_name"], version=columns["definition_version"]
+        ),
+        pattern=columns["pattern"],
+        status=columns["status"],
+        input=None,
+        error=RunError(type="internal_error", message=WHY),
+        trace_id=columns["trace_id"],
+        retry_count=columns["retry_count"],
+        created_at=made_at(row.id),
+        temporal=TemporalRef(workflow_id=row.id),
+    )
 
 
 def to_run(row: RunRow, ui_root: str | None = None, progress: RunProgress | None = None) -> Run:

@@ -1,0 +1,3 @@
+from tests.api.conftest import lite
+
+__all__ = ["lite"]
