@@ -13,7 +13,7 @@ from cli.schedules import show_schedule, show_schedules
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import DefinitionKind
 from studio.contracts.resources import Stored
-from studio.document_writer import dump_documents
+from studio.document_writer import dump_document
 
 DEFAULT_PROJECT = "default"
 
@@ -91,4 +91,4 @@ def _print_document(kind: DefinitionKind, found: JsonObject) -> None:
     if stored.project_id == DEFAULT_PROJECT:
         document.pop("project_id", None)
     typer.echo(f"# {stored.id}, version {stored.version}, {time_text(stored.updated_at or stored.created_at)}")
-    print_text(dump_documents([{"kind": kind, **document}]).rstrip("\n"))
+    print_text(dump_document({"kind": kind, **document}).rstrip("\n"))

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from studio.contracts.base import Json
 from studio.contracts.runs import RunUsage
-from studio.document_writer import dump_documents
+from studio.document_writer import dump_document
 
 # Everything that could move the cursor or change colours when a model writes it.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -90,7 +90,7 @@ def safe(text: str) -> str:
 
 def as_text(value: Json) -> str:
     """An input or output as people read it: text as it is, everything else as YAML."""
-    return value if isinstance(value, str) else dump_documents([value])
+    return value if isinstance(value, str) else dump_document(value)
 
 
 def duration_text(milliseconds: float) -> str:

@@ -5,7 +5,7 @@ are quoted too, so that older readers agree.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import orjson
@@ -22,9 +22,12 @@ _MAX_SIMPLE_KEY = 900
 """A key may take 1,024 characters before its colon (YAML 1.2.2 section 7.4.2)."""
 
 
-def dump_documents(values: Iterable[Json]) -> str:
+def dump_document(value: Json) -> str:
+    return "\n".join(_document(value)) + "\n"
+
+
+def join_documents(texts: Sequence[str]) -> str:
     """Several documents are separated by `---`."""
-    texts = ["\n".join(_document(value)) + "\n" for value in values]
     return texts[0] if len(texts) == 1 else "".join(f"---\n{text}" for text in texts)
 
 

@@ -7,7 +7,7 @@ its author did not write.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
 
 from ruamel.yaml import YAML
@@ -52,6 +52,8 @@ class Document:
 
     value: Json
     _root: _Node
+    text: str = ""
+    """As it was written, comments included, without what separates it from the others."""
 
     def position(self, loc: Sequence[str | int]) -> Position:
         """Line and column, from 1, of what `loc` names: of the key in a mapping, of the item in a list.
@@ -75,9 +77,10 @@ def load_documents(text: str) -> list[Document]:
     """
     if len(text) > MAX_CHARACTERS:
         raise PayloadTooLarge(f"YAML may be at most {MAX_CHARACTERS} characters long; send it in parts, or as JSON.")
-    reader = _Reader()
+    text = text.removeprefix("\ufeff")
+    reader = _Reader(text)
     try:
-        for event in cast("Iterator[Any]", YAML(typ="safe", pure=True).parse(text.removeprefix("\ufeff"))):
+        for event in cast("Iterator[Any]", YAML(typ="safe", pure=True).parse(text)):
             reader.take(event)
     except MarkedYAMLError as error:
         mark = cast("Any", error.problem_mark or error.context_mark)
@@ -113,8 +116,11 @@ class _Open:
 class _Reader:
     """Builds documents out of the parser's events, without recursion."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         self.documents: list[Document] = []
+        self._text = text
+        self._begins: tuple[int, int] = (0, 0)
+        """Of the document that is read: where its `---` begins, and where that ends."""
         self.position: Position = (1, 1)
         self._open: list[_Open] = []
         self._anchors: dict[str, _Node] = {}
@@ -128,6 +134,9 @@ class _Reader:
                 self._anchors = {}
                 if event.version not in {None, (1, 2)} or event.tags:
                     _refuse(self.position, "directives other than %YAML 1.2 are not allowed")
+                self._begins = (mark.index, event.end_mark.index) if event.explicit else (0, 0)
+            case "DocumentEndEvent":
+                self._end(mark.index)
             case "ScalarEvent":
                 self._scalar(event)
             case "AliasEvent":
@@ -141,6 +150,14 @@ class _Reader:
                 self._add(done.node, done.anchor)
             case _:
                 pass
+
+    def _end(self, index: int) -> None:
+        marked, begins = self._begins
+        if self.documents and not self.documents[-1].text:
+            before = self._text[:marked] if len(self.documents) == 1 else ""  # comments at the head of the file
+            comments = "".join(line for line in before.splitlines(keepends=True) if line.startswith("#"))
+            written = comments + self._text[begins:index].lstrip("\r\n")
+            self.documents[-1] = replace(self.documents[-1], text=written.rstrip() + "\n")
 
     def _begin(self, value: Json, event: Any) -> None:
         self._no_tag(event)

@@ -9,7 +9,7 @@ from api.apply.service import apply_documents, export_documents, validate_docume
 from api.deps import PartsDep, ProjectFilter
 from studio.contracts.base import NAME_PATTERN
 from studio.contracts.reports import ApplyReport, DocumentKind, ValidationReport
-from studio.document_writer import dump_documents
+from studio.document_writer import join_documents
 from studio.errors import InvalidInput
 from studio.web.json_route import JsonRoute
 from studio.web.openapi import problems
@@ -67,4 +67,4 @@ async def export(
 ) -> Response:
     kinds = kind or ["prompt", "agent", "workflow", "schedule"]
     documents = await export_documents(parts.database, parts.prompts, kinds=kinds, name=name, project_id=project_id)
-    return Response(dump_documents(documents), media_type="application/yaml")
+    return Response(join_documents(documents), media_type="application/yaml")

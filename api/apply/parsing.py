@@ -33,6 +33,11 @@ class SourceDocument:
     value: Json
     source: Document | None = None
 
+    @property
+    def text(self) -> str | None:
+        """The YAML that it was."""
+        return None if self.source is None else self.source.text
+
     def locate(self, error: FieldError) -> FieldError:
         """The error with line and column, its `loc` being relative to the document."""
         if self.source is None:

@@ -12,11 +12,12 @@ from api.definitions.service import duplicate
 from api.schedules.service import paused_change
 from api.schedules.temporal import TemporalSchedules
 from studio.clients.prompts import PromptClient
-from studio.contracts.base import Json, JsonObject, utc_now
+from studio.contracts.base import JsonObject, utc_now
 from studio.contracts.definitions import DefinitionKind, WorkflowDefinition
 from studio.contracts.reports import AppliedDocument, ApplyReport, DocumentKind, Finding, Graph, ValidationReport
 from studio.db.engine import Database, ReadSession, WriteSession
 from studio.db.tables import DefinitionRow
+from studio.document_writer import dump_document
 from studio.engine.drawing import workflow_graph
 from studio.errors import Conflict, FieldError, InvalidInput, NotFound, invalid, located
 from studio.store import definitions as store
@@ -93,15 +94,18 @@ async def _write(
     stored = checked.stored()
     for index, (row, action) in planned.items():
         definition = stored[index]
+        source = checked.sources[index].text
         before = None
         if row is None:
             try:
-                row = await store.insert_definition(session, definition, actor, now)  # noqa: PLW2901 - it was none
+                row = await store.insert_definition(session, definition, actor, now, source)  # noqa: PLW2901 - it was none
             except IntegrityError as error:
                 raise duplicate(definition) from error
         elif action == "updated":
             before = row.document
-            await store.update_definition(session, row, store.document_of(definition), actor, now)
+            await store.update_definition(session, row, store.document_of(definition), actor, now, source)
+        elif source is not None:
+            row.source = source  # other comments, or another order, of the same document
         if definition.kind == "schedule" and action != "unchanged":
             schedules.append((row, before))
     return schedules
@@ -165,15 +169,16 @@ async def export_documents(
     kinds: Sequence[DocumentKind],
     name: str | None,
     project_id: str | None,
-) -> list[Json]:
+) -> list[str]:
     """Prompts, then agents, workflows and schedules, each oldest first."""
-    documents: list[Json] = []
+    documents: list[str] = []
     if "prompt" in kinds:
         try:
             exported = await prompts.export(project_id=project_id, name=name)
         except NotFound:  # none of that name; another kind may have one
             exported = []
-        documents += [prompt_document(prompt.model_dump(mode="json", exclude_unset=True)) for prompt in exported]
+        found = (prompt_document(prompt.model_dump(mode="json", exclude_unset=True)) for prompt in exported)
+        documents += map(dump_document, found)
     async with database.read() as session:
         for kind in _ORDER:
             if kind in kinds:
@@ -184,11 +189,14 @@ async def export_documents(
     return documents
 
 
-def _exported(kind: DefinitionKind, row: DefinitionRow | UnreadableRow) -> Json:
-    """Raises `Conflict` for one that cannot be read: an export without it would not be the whole."""
+def _exported(kind: DefinitionKind, row: DefinitionRow | UnreadableRow) -> str:
+    """As it was applied, or else as it is stored.
+
+    Raises `Conflict` for one that cannot be read: an export without it would not be the whole.
+    """
     if isinstance(row, UnreadableRow):
         raise Conflict(f"The {kind} {row.columns['name']!r} cannot be exported. {WHY} Write it again, or delete it.")
-    return row.document
+    return row.source or dump_document(row.document)
 
 
 def prompt_document(document: JsonObject) -> JsonObject:

@@ -17,7 +17,7 @@ from studio.contracts.agents import CallErrorType
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.durations import format_duration
 from studio.contracts.runs import FINAL_STATUSES, Run, StepRun
-from studio.document_writer import dump_documents
+from studio.document_writer import dump_document
 
 _INJECTABLE = frozenset(get_args(CallErrorType)) - {"prompt_error"}
 """A prompt that could not be rendered fails here too, before the model is asked."""
@@ -46,7 +46,7 @@ def record_run(paths: Sequence[Path], run_id: str) -> None:
     case = case_of(run) | outside_of(run, _places(file, run))
     if before.strip() and case["name"] in _names(target):
         fail(f"{target} holds a case {case['name']!r} already.")
-    text = dump_documents([case])
+    text = dump_document(case)
     if before.strip():
         text = f"{before.rstrip()}\n---\n{text}"
     target.write_text(text, encoding="utf-8")

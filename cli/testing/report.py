@@ -10,7 +10,7 @@ from cli.output import count_text, duration_text, out, safe
 from cli.testing.checking import Failure
 from cli.testing.running import CaseResult
 from studio.contracts.base import Json
-from studio.document_writer import dump_documents
+from studio.document_writer import dump_document
 
 _MOST_LINES = 40
 _HEADS = ("--- ", "+++ ", "@@ ")
@@ -61,4 +61,4 @@ def _texts(*values: Json) -> list[list[str]]:
     """The lines of each; a text beside something else is quoted, so that it is seen to be one."""
     if all(isinstance(value, str) for value in values):
         return [safe(value).split("\n") for value in values]
-    return [safe(dump_documents([value])).rstrip("\n").split("\n") for value in values]
+    return [safe(dump_document(value)).rstrip("\n").split("\n") for value in values]

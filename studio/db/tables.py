@@ -68,6 +68,8 @@ class DefinitionRow(Base):
     name: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
     document: Mapped[dict[str, Any]]
+    source: Mapped[str | None] = mapped_column(Text)
+    """The YAML that was applied, comments and all; None when the document was written otherwise since."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -121,7 +121,7 @@ async def definitions_mentioning(session: AsyncSession, texts: Collection[str]) 
 
 
 async def insert_definition(
-    session: WriteSession, definition: AnyDefinition, actor: str, now: datetime
+    session: WriteSession, definition: AnyDefinition, actor: str, now: datetime, source: str | None = None
 ) -> DefinitionRow:
     """Raises `IntegrityError` when the name is taken."""
     row = DefinitionRow(
@@ -131,6 +131,7 @@ async def insert_definition(
         name=definition.name,
         version=1,
         document=document_of(definition),
+        source=source,
         created_at=now,
         updated_at=now,
     )
@@ -148,11 +149,17 @@ async def empty_document(session: WriteSession, kind: DefinitionKind, ref: str, 
 
 
 async def update_definition(
-    session: WriteSession, row: DefinitionRow, document: JsonObject, actor: str, now: datetime
+    session: WriteSession,
+    row: DefinitionRow,
+    document: JsonObject,
+    actor: str,
+    now: datetime,
+    source: str | None = None,
 ) -> None:
     """A new version. The row must be locked."""
     row.version += 1
     row.document = document
+    row.source = source
     row.updated_at = now
     await _insert_version(session, row, actor)
 

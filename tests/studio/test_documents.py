@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from studio.contracts.base import Json
-from studio.document_writer import dump_documents
+from studio.document_writer import dump_document, join_documents
 from studio.documents import MAX_CHARACTERS, load_documents
 from studio.errors import InvalidInput, PayloadTooLarge
 
@@ -35,12 +35,14 @@ class TestDump:
     @example({"a": "x\n\n", "b": "\n", "c": " x\ny", "d": "x \ny", "e": "x\n  y\n"})
     @example({"<<": "<<", "": "~", "k" * 2000: "v\x85\u2028\ufeff\x00"})
     def test_reads_back_as_the_same_value(self, value: Json) -> None:
-        assert orjson.dumps(load_one(dump_documents([value]))) == orjson.dumps(value)
+        assert orjson.dumps(load_one(dump_document(value))) == orjson.dumps(value)
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(VALUES, min_size=2, max_size=3))
     def test_many_documents(self, values: list[Json]) -> None:
-        loaded = [document.value for document in load_documents(dump_documents(values))]
+        loaded = [
+            document.value for document in load_documents(join_documents([dump_document(value) for value in values]))
+        ]
         assert orjson.dumps(loaded) == orjson.dumps(values)
 
     def test_looks_as_a_person_would_write_it(self) -> None:
@@ -56,7 +58,7 @@ class TestDump:
             "input_schema": {},
         }
         assert (
-            dump_documents([value])
+            dump_document(value)
             == """\
 kind: workflow
 name: brief
@@ -203,3 +205,24 @@ class TestPosition:
     def test_in_a_later_document(self) -> None:
         _, second = load_documents("a: 1\n---\nb: 2\n")
         assert second.position(["b"]) == (3, 1)
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a: 1\n",
+            "# head\na: 1 # tail\n# end\n",
+            "# head\n---\na: 1\n---\n# b\nb: |\n  x\n\n  ---\nc: 2\n...\n",
+            "--- {a: 1}\n--- # note\nb: 2\n---\n\n\nc: 3\n",
+            "\ufeffa: 1\r\n---\r\nb: 2\r\n",
+            "%YAML 1.2\n---\na: &x 1\nb: *x\n",
+            "---\n---\na: 1\n",
+        ],
+    )
+    def test_each_document_alone_is_the_same(self, text: str) -> None:
+        documents = load_documents(text)
+        assert documents
+        for document in documents:
+            assert [again.value for again in load_documents(document.text)] == [document.value]
+            assert load_documents(document.text)[0].text == document.text

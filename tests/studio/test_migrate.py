@@ -37,7 +37,7 @@ class TestUpgrade:
             async with database.engine.execution_options(studio_write=True).begin() as connection:
                 await connection.run_sync(lambda sync: command.upgrade(_config(sync), "0002"))
                 await connection.execute(text(KEY))
-            assert await migrate_database(database) == ["database: migrated to 0003"]
+            assert await migrate_database(database) == ["database: migrated to 0004"]
             async with database.engine.execution_options(studio_write=True).begin() as connection:
                 kept = await connection.execute(text("SELECT run_id, target, told_at FROM idempotency_keys"))
                 assert [tuple(row) for row in kept] == [("run_1", None, None)]

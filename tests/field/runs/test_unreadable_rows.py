@@ -1,7 +1,9 @@
 """One row that cannot be read: edited by hand, or written by a newer version before a rollback."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
+from sqlalchemy import update
 
 from studio.contracts.base import JsonObject
 from tests.api.conftest import Live
@@ -11,11 +13,9 @@ BROKEN = {"no JSON": "{", "another shape": '{"pattern": "spiral"}', "no object":
 
 
 async def set_column(live: Live, table: str, column: str, value: str, name: str) -> None:
-    key = "name" if table == "definitions" else "id"
+    changed = sql_table(table, sql_column(column), key := sql_column("name" if table == "definitions" else "id"))
     async with live.engine.database.write() as session:
-        await session.execute(
-            text(f"UPDATE {table} SET {column} = :value WHERE {key} = :name"), {"value": value, "name": name}
-        )  # noqa: S608, E501
+        await session.execute(update(changed).where(key == name).values({column: value}))
 
 
 class TestDefinitions:
