@@ -33,7 +33,7 @@ def upstreams_of(hostile: HostileUpstream, upstream: ScriptedUpstream) -> list[d
         "api_key": KEY,
         "headers": {"X-Extra": EXTRA},
         "retries": 1,
-        "timeouts": {"connect": 2, "first_byte": 1.5, "idle": 1, "total": 4},
+        "timeouts": {"connect": 5, "first_byte": 3, "idle": 2, "total": 20},
         "max_answer_bytes": ANSWER_LIMIT,
     }
     good = {"name": "good", "base_url": upstream.url, "prices": {"scripted": price}}

@@ -78,6 +78,8 @@ def _call(number: int, one: Misbehaviour | None, chance: random.Random) -> Call:
     stream = chance.random() < 0.6
     if one is not None and (one.streamed is None) != (one.whole is None) and one.verdict == "good":
         stream = one.streamed is not None  # the other form has its own name
+    if one is not None and one.slow:
+        stream = True  # a whole answer has the total deadline alone
     return Call(number, one, stream, asks_usage=chance.random() < 0.5)
 
 
