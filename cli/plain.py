@@ -135,7 +135,7 @@ def _details(event: RunEvent) -> str:
         case "step.retrying":
             superseded = data.get("superseded_attempt", event.attempt - 1)
             why = retrying_text(event.attempt, data)
-            return f": {why}; what attempt {superseded} wrote above no longer counts"
+            return f": {why}; discard what attempt {superseded} wrote above"
         case "step.skipped":
             return f" by {safe(str(data['resolved_by']))}" if "resolved_by" in data else _why_skipped(data)
         case _:

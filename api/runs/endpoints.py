@@ -25,12 +25,15 @@ MAX_METADATA_FILTERS = 10
 _METADATA = re.compile(r"metadata\.(.{1,256})", re.DOTALL)
 
 _UNESCAPED_PLUS = re.compile(r"(.*\d) (\d\d:?\d\d)")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d.*", re.DOTALL)
 
 
-def _with_offset(text: str) -> str:
+def _query_time(text: str) -> str:
     if match := _UNESCAPED_PLUS.fullmatch(text):
         right = f"{match[1]}%2B{match[2]}"
         raise PydanticCustomError("unescaped_plus", "a `+` in a URL is a space: write {right}", {"right": right})
+    if not _DATE.fullmatch(text):  # a number would be read as seconds since 1970
+        raise PydanticCustomError("timestamp", "write a date and time such as 2026-12-01T09:00:00Z")
     return text
 
 
@@ -40,7 +43,7 @@ IdempotencyKey = Annotated[
     Header(alias="Idempotency-Key", min_length=1, max_length=256, description="Same key and body: done once"),
 ]
 QueryTime = Annotated[
-    Annotated[Timestamp, BeforeValidator(_with_offset)] | None,
+    Annotated[Timestamp, BeforeValidator(_query_time)] | None,
     Query(description="RFC 3339 with an offset, whose `+` is `%2B` in a URL: `2026-12-01T09:00:00Z`"),
 ]
 Traceparent = Annotated[str | None, Header(description="W3C trace context of the caller")]

@@ -80,10 +80,10 @@ def _moment(turn: Turn, path: str, until: str | None) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        message = f"`until` must give an RFC 3339 time such as 2030-01-31T09:00:00Z, not {as_text(value)!r}"
+        message = f"`until` must give an RFC 3339 time such as 2030-01-31T09:00:00Z, not {as_text(value)}"
         raise UnusableError("expression_error", message[:300]) from None
     if moment.tzinfo is None:
-        message = f"`until` must give a time with its offset, such as 2030-01-31T09:00:00+01:00, not {value!r}"
+        message = f"`until` must give a time with its offset, such as 2030-01-31T09:00:00+01:00, not {value}"
         raise UnusableError("expression_error", message[:300])
     return to_utc(moment)
 

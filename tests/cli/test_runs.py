@@ -155,7 +155,7 @@ class TestRun:
         assert _without_times(out.decode())[:3] == [
             (
                 "write retrying: attempt 1 failed with upstream_error: The upstream 'scripted' stopped before "
-                "the answer was complete; attempt 2 follows at TIME; what attempt 1 wrote above no longer counts"
+                "the answer was complete; attempt 2 follows at TIME; discard what attempt 1 wrote above"
             ),
             "write | all of it",
             "write succeeded in TIME, 13 tokens, $0.000013",

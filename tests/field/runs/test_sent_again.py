@@ -77,6 +77,10 @@ class TestFilters:
         (error,) = refused.problem(422, "invalid-input")["errors"]
         assert "2026-12-01T09:00:00%2B01:00" in error["msg"]
 
+    async def test_a_number_is_no_time(self, lite: Live) -> None:
+        assert (await lite.api.get("/runs?created_before=0.5")).places() == [["query", "created_before"]]
+        (await lite.api.get("/runs?created_before=2026-12-01")).ok()
+
 
 class TestExport:
     async def test_by_name_whatever_kind_it_is(self, lite: Live) -> None:

@@ -84,20 +84,20 @@ class TestFormats:
         assert check_value(1, schema) == []
 
 
+WORDS: list[tuple[Json, JsonObject, str]] = [
+    (None, {"type": "object"}, 'null is not of type "object"'),
+    (True, {"const": 1}, "true is not 1"),
+    ("x", {"type": ["integer", "null"]}, '"x" is not of type "integer" or "null"'),
+    ({}, {"required": ["a"]}, '"a" is a required property'),
+    ({"b": 1}, {"additionalProperties": False}, 'there is no property "b"'),
+    ([1, True, 1.0], {"uniqueItems": True}, "items 0 and 2 are the same: 1.0"),
+    (0.3, {"multipleOf": 0.2}, "0.3 is not a multiple of 0.2"),
+    ([None], {"enum": [[], False]}, "[null] is not one of [], false"),
+]
+
+
 class TestWords:
-    @pytest.mark.parametrize(
-        ("value", "schema", "words"),
-        [
-            (None, {"type": "object"}, 'null is not of type "object"'),
-            (True, {"const": 1}, "true is not 1"),
-            ("x", {"type": ["integer", "null"]}, '"x" is not of type "integer" or "null"'),
-            ({}, {"required": ["a"]}, '"a" is a required property'),
-            ({"b": 1}, {"additionalProperties": False}, 'there is no property "b"'),
-            ([1, True, 1.0], {"uniqueItems": True}, "items 0 and 2 are the same: 1.0"),
-            (0.3, {"multipleOf": 0.2}, "0.3 is not a multiple of 0.2"),
-            ([None], {"enum": [[], False]}, "[null] is not one of [], false"),
-        ],
-    )
+    @pytest.mark.parametrize(("value", "schema", "words"), WORDS)
     def test_they_are_of_json(self, value: Json, schema: JsonObject, words: str) -> None:
         (error,) = check_value(value, schema)
         assert error.msg == words
