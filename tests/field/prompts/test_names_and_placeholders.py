@@ -16,7 +16,7 @@ async def stored(prompts: Project, **fields: Any) -> tuple[int, Any]:
 
 
 class TestNames:
-    @pytest.mark.parametrize("name", [ID, new_id(IdPrefix.PROMPT), "prm_" + "0" * 26])
+    @pytest.mark.parametrize("name", [ID, new_id(IdPrefix.PROMPT), "prm_" + "0" * 26], ids=["ulid", "new", "zeros"])
     async def test_like_ids_are_refused(self, prompts: Project, name: str):
         status, problem = await stored(prompts, name=name, template="x")
         assert (status, problem["errors"][0]["loc"]) == (422, ["body", "name"])

@@ -65,7 +65,9 @@ class TestLostKey:
             database.execute("INSERT INTO runs VALUES ('run_1')")
         assert "studio.db" in refused(studio)
 
-    @pytest.mark.parametrize("text", ["garbage", "YWJj", "\ufffd" * 40, f"{new_key()},x"])
+    @pytest.mark.parametrize(
+        "text", ["garbage", "YWJj", "\ufffd" * 40, f"{new_key()},x"], ids=["text", "short", "no text", "one of two"]
+    )
     def test_a_file_that_holds_no_key(self, studio: StudioCommand, text: str) -> None:
         used_before(studio, text, None)
         said = refused(studio)
@@ -94,7 +96,7 @@ class TestAnotherKey:
         assert "STUDIO_SECRET_KEYS=NEW,OLD" in said
         assert key not in said
 
-    @pytest.mark.parametrize("keys", ["abc", " , ", f"{new_key()},short"])
+    @pytest.mark.parametrize("keys", ["abc", " , ", f"{new_key()},short"], ids=["short", "none", "one of two"])
     def test_a_bad_setting_is_one_line(self, studio: StudioCommand, keys: str) -> None:
         answer = invoke(studio, "up", *studio.where(), *only("redis"), STUDIO_SECRET_KEYS=keys)
         assert answer.returncode == 2
