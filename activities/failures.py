@@ -12,7 +12,6 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.run_contexts import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import WORKER_SHUTDOWN, FailureDetails
-from studio.contracts.base import utc_now
 from studio.contracts.steps import ErrorType
 from studio.errors import DependencyUnavailable, StudioError
 
@@ -49,17 +48,17 @@ def _backoff() -> timedelta:
     return longest if factor > longest / policy.initial_interval else policy.initial_interval * factor
 
 
-def next_attempt_at(failure: ApplicationError) -> datetime | None:
-    """When Temporal makes the next attempt of this activity, or None if it makes none."""
+def next_attempt_at(failure: ApplicationError, at: datetime) -> datetime | None:
+    """When Temporal makes the next attempt of this activity, which failed at `at`, or None if it makes none."""
     info = activity.info()
     policy = info.retry_policy
     if failure.non_retryable or policy is None or failure.type in (policy.non_retryable_error_types or ()):
         return None
     if policy.maximum_attempts and info.attempt >= policy.maximum_attempts:
         return None
-    at = utc_now() + (failure.next_retry_delay or _backoff())
+    due = at + (failure.next_retry_delay or _backoff())
     limit = info.schedule_to_close_timeout
-    return at if not limit or at < info.scheduled_time + limit else None
+    return due if not limit or due < info.scheduled_time + limit else None
 
 
 def is_worker_leaving() -> bool:

@@ -74,11 +74,12 @@ class RunEvents:
         and when.
         """
         failure = as_application_error(error, used)
-        due = next_attempt_at(failure)
+        at = utc_now()
+        due = next_attempt_at(failure, at)
         if due is not None:
             cause = RunError(type=failure.type or "internal_error", message=failure.message, step_id=step.path)
             attempt = attempt_of(step)
-            event = step_retrying(utc_now(), step.path, attempt + 1, cause.model_dump(), due)
+            event = step_retrying(at, step.path, attempt + 1, cause.model_dump(), due)
             await self.stream.publish(owner_of(activity.info().workflow_id or ""), [*_once(step.events), event])
         return failure
 

@@ -114,7 +114,10 @@ _WHEN = frozenset({"duration_ms", "until", "started_at", "ended_at"})
 
 
 class Compared:
-    """What both drivers must agree on: moments and durations are left out, and usage if it is not counted."""
+    """What both drivers must agree on: moments and durations are left out, and usage if it is not counted.
+
+    When a next attempt is due becomes how long it waits, which is the same on both.
+    """
 
     def __init__(self, script: Script) -> None:
         self._left_out = _WHEN if script.counted else _WHEN | {"usage", "cost_usd"}
@@ -135,14 +138,14 @@ class Compared:
         """
         untold = _RACING | self._untold
         kept = sorted((event for event in events if event.type not in untold), key=lambda event: event.ts)
-        return [self.plain([event.type, event.step_id, event.attempt, event.data]) for event in kept]
+        return [self.plain([event.type, event.step_id, event.attempt, _waits(event)]) for event in kept]
 
     def told_of_each(self, events: Sequence[NewEvent]) -> dict[str | None, list[Json]]:
         """Of each step, and under None of the run, in its order."""
         found: dict[str | None, list[Json]] = {}
         for event in events:
             if event.type not in self._untold:
-                found.setdefault(event.step_id, []).append(self.plain([event.type, event.attempt, event.data]))
+                found.setdefault(event.step_id, []).append(self.plain([event.type, event.attempt, _waits(event)]))
         return found
 
     def end(self, run: Run | RunEnd) -> Json:
@@ -151,6 +154,14 @@ class Compared:
         fields = {"steps": [step.model_dump(mode="json") for step in steps], "status": run.status}
         fields |= {"output": run.output, "error": run.error and run.error.model_dump()}
         return self.plain(fields | {"usage": totals.usage.model_dump(), "cost_usd": totals.cost_usd})
+
+
+def _waits(event: NewEvent) -> JsonObject:
+    """Its data, with the seconds from the event to the next attempt in place of that moment."""
+    due = event.data.get("next_attempt_at")
+    if due is None:
+        return event.data
+    return event.data | {"next_attempt_at": (datetime.fromisoformat(str(due)) - event.ts).total_seconds()}
 
 
 class TestParity:

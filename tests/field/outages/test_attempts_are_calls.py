@@ -78,8 +78,9 @@ def failing(error: Exception, *, attempt: int, policy: RetryPolicy, **info: Any)
 
     def classify() -> tuple[timedelta | None, Any]:
         failure = as_application_error(error, FailureDetails())
-        due = next_attempt_at(failure)
-        return failure.next_retry_delay, due and due - datetime.now(due.tzinfo)
+        at = datetime.now(UTC)
+        due = next_attempt_at(failure, at)
+        return failure.next_retry_delay, due and due - at
 
     return environment.run(classify)
 
