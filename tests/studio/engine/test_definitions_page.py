@@ -16,11 +16,16 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("text", BLOCKS)
-def test_its_steps_are_steps(text: str) -> None:
-    steps = cast("list[JsonObject]", load_documents(text)[0].value)
-    before: list[JsonObject] = [{"id": name, "transform": {"questions": []}} for name in ("plan", "draft")]
-    workflow = parse_workflow({"name": "page", "pattern": "sequential", "steps": [*before, *steps]})
-    assert check_workflow(workflow) == []
+def test_it_belongs_into_a_workflow(text: str) -> None:
+    """A list is steps of one, and a mapping is other fields of one."""
+    shown = load_documents(text)[0].value
+    steps: list[JsonObject] = [{"id": name, "transform": {"questions": []}} for name in ("plan", "draft")]
+    fields: JsonObject = {}
+    if isinstance(shown, list):
+        steps += cast("list[JsonObject]", shown)
+    else:
+        fields = cast("JsonObject", shown)
+    assert check_workflow(parse_workflow({"name": "page", "pattern": "sequential", "steps": steps, **fields})) == []
 
 
 def test_there_are_some() -> None:
