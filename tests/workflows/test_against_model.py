@@ -119,10 +119,13 @@ async def play(client: Client, queue: str, theatre: Theatre, case: Case) -> tupl
 
 
 async def _known(handle: WorkflowHandle[Any, Any], paths: set[str]) -> None:
-    """Wait until the workflow has heard of the ends of all these calls."""
+    """Wait until the workflow knows of the ends of all these calls: their steps have ended, or what catches their errors
+    has begun.
+    """
     while paths:
         progress: RunProgress = await handle.query(PROGRESS, result_type=RunProgress)
-        paths = paths - {step.id for step in progress.steps if step.status in ENDED}
+        caught = {path for path in paths for step in progress.steps if step.id.startswith(f"{path}/")}
+        paths = paths - {step.id for step in progress.steps if step.status in ENDED} - caught
 
 
 def _arguments(case: Case, run_id: str) -> Sequence[Json]:
