@@ -13,6 +13,7 @@ from studio.engine.state import RunAgent
 CUT = "length"
 """The `finish_reason` of an answer that reached `max_tokens`."""
 _THINKS, _THOUGHT = "<think>", "</think>"
+_NO_SPACE = re.compile(r"\S")
 _MARKS = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
@@ -41,10 +42,18 @@ def without_thoughts(text: str) -> str:
     """An answer without the reasoning in front of it, `<think>…</think>`; some models leave the first mark out. Empty
     when the model never came to an end with it.
     """
-    said = text.lstrip()
-    while said.startswith(_THINKS) or (_THOUGHT in said and not said.startswith("{")):
-        said = said.partition(_THOUGHT)[2].lstrip()
-    return said
+    start = _behind_space(text, 0)
+    while not text.startswith("{", start):
+        end = text.find(_THOUGHT, start)
+        if end < 0:
+            return "" if text.startswith(_THINKS, start) else text[start:]
+        start = _behind_space(text, end + len(_THOUGHT))
+    return text[start:]
+
+
+def _behind_space(text: str, start: int) -> int:
+    found = _NO_SPACE.search(text, start)
+    return found.start() if found else len(text)
 
 
 def _is_divided(text: str) -> bool:
@@ -59,14 +68,13 @@ def _objects(text: str) -> Iterator[Json]:
     decoder = json.JSONDecoder()
     start = text.find("{")
     while start >= 0:
+        end = _behind(text, start)
         try:
-            found, end = decoder.raw_decode(text, start)
+            yield decoder.decode(text[start:end])  # alone: an error counts the lines before it
         except ValueError:
-            end = _behind(text, start)
+            pass
         except RecursionError:
             return
-        else:
-            yield found
         start = text.find("{", end)
 
 

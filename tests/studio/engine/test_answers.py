@@ -1,5 +1,7 @@
 """What an answer gives: the object in it, its text, or an error."""
 
+import time
+
 import pytest
 
 from studio.contracts.agents import AgentSpec
@@ -38,6 +40,13 @@ class TestParseAnswer:
 
     def test_many_open_braces_take_no_time(self) -> None:
         assert parse_answer("{" * 500_000) == "{" * 500_000
+
+    @pytest.mark.parametrize(("piece", "times"), [("{a}", 60_000), ("</think>", 200_000)])
+    def test_many_of_a_kind_take_no_time(self, piece: str, times: int) -> None:
+        text = piece * times
+        begin = time.perf_counter()
+        assert parse_answer(text) == text
+        assert time.perf_counter() - begin < 6  # a second; ten or more when each piece looks at all the others
 
 
 class TestCutAnswer:
