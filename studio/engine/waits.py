@@ -85,7 +85,11 @@ def _moment(turn: Turn, path: str, until: str | None) -> datetime:
     if moment.tzinfo is None:
         message = f"`until` must give a time with its offset, such as 2030-01-31T09:00:00+01:00, not {value}"
         raise UnusableError("expression_error", message[:300])
-    return to_utc(moment)
+    try:
+        return to_utc(moment)
+    except OverflowError:
+        message = f"`until` must give a time of the years 1 to 9999 in UTC, not {value}"
+        raise UnusableError("expression_error", message) from None
 
 
 def signalled(turn: Turn, signal: SignalReceived) -> None:

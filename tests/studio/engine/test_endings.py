@@ -24,6 +24,12 @@ class TestTimers:
     def test_a_moment_that_is_over_is_not_waited_for(self) -> None:
         assert run_of({"id": "w", "wait": {"until": "2020-01-01T00:00:00Z"}}).ends[0].status == "succeeded"
 
+    def test_a_time_outside_the_calendar_in_utc_fails_the_step(self) -> None:
+        (end,) = run_of({"id": "w", "wait": {"until": "${{ '0001-01-01T00:00:00+01:00' }}"}}).ends
+        assert end.error is not None
+        assert (end.error.type, end.error.step_id) == ("expression_error", "w")
+        assert "years 1 to 9999" in end.error.message
+
     def test_a_block_that_takes_too_long_is_stopped_and_fails(self) -> None:
         run = run_of({"id": "b", "timeout": "5s", "sequential": {"steps": [ask("a")]}})
         run.feed(TimerFired(run.at, "timeout:b"))
