@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from studio.cel.nodes import (
     Access,
@@ -47,9 +48,9 @@ def names_of(node: Node) -> Names:
     walks = guarded = False
     for found, bound in _walk(node, frozenset()):
         match found:
-            case Name() | Access() if (path := path_of(found)) and path[0] not in bound:
+            case Name() | Access() if (path := _path_of(found)) and path[0] not in bound:
                 paths.add(path)
-            case Has() if (path := path_of(found.of)) and path[0] not in bound:
+            case Has() if (path := _whole_path(found.of)) and path[0] not in bound:
                 paths.add((*path, found.field))
                 tested.add((*path, found.field))
             case Operation():
@@ -64,7 +65,7 @@ def names_of(node: Node) -> Names:
     return Names(frozenset(paths), frozenset(tested), frozenset(compared), walks, guarded)
 
 
-def path_of(node: Node) -> Path | None:
+def _path_of(node: Node) -> Path | None:
     """The name with its fields, as far as they are constant texts; None of what begins otherwise."""
     if isinstance(node, Name):
         return (node.name,)
@@ -77,6 +78,12 @@ def path_of(node: Node) -> Path | None:
             break
         fields.append(field)
     return (node.of.name, *fields)
+
+
+def _whole_path(node: Node) -> Path | None:
+    """The name with its fields where all of them are constant texts."""
+    path = _path_of(node)
+    return path if path and (isinstance(node, Name) or len(path) == 1 + len(cast("Access", node).parts)) else None
 
 
 def plain_path(node: Node) -> tuple[str | int, ...] | None:
@@ -104,7 +111,7 @@ def _walk(node: Node, bound: frozenset[str]) -> Iterator[tuple[Node, frozenset[s
             if not isinstance(part, str):
                 yield from _walk(part, bound)
         return
-    if isinstance(node, Has) and path_of(node.of):
+    if isinstance(node, Has) and _whole_path(node.of):
         return
     for inner in inner_nodes(node):
         yield from _walk(inner, bound)
@@ -114,7 +121,7 @@ def _searched(node: Operation) -> Iterator[Path]:
     """`"x" in input` asks for the field `input.x`."""
     left = node.first
     for operator, right in node.rest:
-        path = path_of(right)
+        path = _whole_path(right)
         if operator == "in" and path and isinstance(left, Constant) and isinstance(left.value, str):
             yield (*path, left.value)
         left = right
@@ -126,10 +133,10 @@ def _comparisons(node: Operation) -> Iterator[tuple[Path, str]]:
     ((operator, right),) = node.rest
     if operator in {"==", "!="}:
         for one, other in ((node.first, right), (right, node.first)):
-            path = path_of(one)
+            path = _whole_path(one)
             if path and isinstance(other, Constant) and isinstance(other.value, str):
                 yield path, other.value
-    elif operator == "in" and isinstance(right, ListOf) and (path := path_of(node.first)):
+    elif operator == "in" and isinstance(right, ListOf) and (path := _whole_path(node.first)):
         for item in right.items:
             if isinstance(item, Constant) and isinstance(item.value, str):
                 yield path, item.value
