@@ -100,7 +100,7 @@ class ClosedSets:
                 return _STATUSES
             case ("steps", step, "output", "decision") if step in self._approvals:
                 return _DECISIONS
-            case (*_, "error", "type") if path[0] in {"steps", "prev", "error"} and self._own_errors:
+            case ("steps", _, "error", "type") | ("prev", "error", "type") | ("error", "type") if self._own_errors:
                 return _ERROR_TYPES
             case _:
                 return None

@@ -139,6 +139,15 @@ class TestClosedSets:
         assert warning.type == "never_runs"
         assert hint in str(warning.hint)
 
+    @pytest.mark.parametrize("place", ["steps.a.output.error.type", "prev.output.error.type"])
+    def test_an_error_inside_an_output_has_any_type(self, place: str) -> None:
+        sound(
+            steps(
+                "{id: a, transform: '${{ input }}'}",
+                f"{{id: b, transform: 1, when: \"${{{{ {place} == 'no_stock' }}}}\"}}",
+            )
+        )
+
     def test_a_type_that_a_step_fails_with_is_one_of_them(self) -> None:
         sound(
             steps(
