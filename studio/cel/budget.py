@@ -1,5 +1,6 @@
 """What one run of an expression may cost, counted and not timed, so that a replay ends alike."""
 
+from itertools import islice
 from typing import Any, cast
 
 from studio.cel.errors import LimitFault
@@ -45,12 +46,22 @@ class Budget:
         if isinstance(one, str | bytes) and isinstance(other, str | bytes):
             self.spend(1 + min(len(one), len(other)) // _CHARACTERS)
         elif isinstance(one, list | dict) and isinstance(other, list | dict):
-            self.spend(1 + min(nodes_in(one, self.left), nodes_in(other, self.left)))
+            self.spend(1 + _nodes_in_both(one, other, self.left))
         else:
             self.spend()
 
 
-def nodes_in(value: Any, most: int) -> int:
+def _nodes_in_both(one: Any, other: Any, most: int) -> int:
+    """All values inside the smaller of the two; of the larger, not many more are looked at."""
+    limit = _ITEMS
+    while True:
+        count = min(_nodes_in(one, limit), _nodes_in(other, limit))
+        if count <= limit or limit > most:
+            return count
+        limit *= 4
+
+
+def _nodes_in(value: Any, most: int) -> int:
     """All values inside, counted up to a little more than `most`."""
     count = 0
     pending: list[Any] = [value]
@@ -58,9 +69,9 @@ def nodes_in(value: Any, most: int) -> int:
         held = pending.pop()
         count += 1
         if isinstance(held, dict):
-            pending.extend(cast("dict[Any, Any]", held).values())
+            pending.extend(islice(cast("dict[Any, Any]", held).values(), most + 1))
         elif isinstance(held, list):
-            pending.extend(cast("list[Any]", held))
+            pending.extend(islice(cast("list[Any]", held), most + 1))
         elif isinstance(held, str):
             count += len(held) // _CHARACTERS
     return count
@@ -73,25 +84,28 @@ def check_result(value: Any) -> None:
     """
     if not isinstance(value, str | bytes | list | dict):
         return
-    if _size(value, {}, 0) > MAX_RESULT_BYTES:
+    size, _ = _extent(value, {}, 0)
+    if size > MAX_RESULT_BYTES:
         raise LimitFault(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB")
 
 
-def _size(value: Any, known: dict[int, int], depth: int) -> int:
-    """The least number of bytes of its JSON."""
+def _extent(value: Any, known: dict[int, tuple[int, int]], depth: int) -> tuple[int, int]:
+    """The least number of bytes of its JSON, and how many levels of lists and maps it has."""
     if isinstance(value, str | bytes):
-        return len(value) + 2
+        return len(value) + 2, 0
     if not isinstance(value, list | dict):
-        return 1
-    if depth >= MAX_DEPTH:
-        raise LimitFault(f"the result is nested deeper than {MAX_DEPTH} levels")
+        return 1, 0
     held = cast("list[Any] | dict[Any, Any]", value)
-    if id(held) not in known:
-        size = 1 + len(held)
-        if isinstance(held, dict):
-            size += sum(len(key) + 3 for key in held if isinstance(key, str))
-            size += sum(_size(item, known, depth + 1) for item in held.values())
-        else:
-            size += sum(_size(item, known, depth + 1) for item in held)
-        known[id(held)] = size
-    return known[id(held)]
+    size, levels = known.get(id(held), (0, 1))
+    if depth + levels > MAX_DEPTH:
+        raise LimitFault(f"the result is nested deeper than {MAX_DEPTH} levels")
+    if size:
+        return size, levels
+    size = 1 + len(held)
+    if isinstance(held, dict):
+        size += sum(len(key) + 3 for key in held if isinstance(key, str))
+    for item in held.values() if isinstance(held, dict) else held:
+        inner, below = _extent(item, known, depth + 1)
+        size, levels = size + inner, max(levels, below + 1)
+    known[id(held)] = size, levels
+    return size, levels

@@ -270,8 +270,7 @@ def _comprehension(node: Comprehension) -> Run:
     kept = None if node.kept is None else compile_node(node.kept)
 
     def run(names: Names, budget: Budget) -> Any:
-        items = _walked(of(names, budget), macro)
-        budget.spend_on(items)
+        items = _walked(of(names, budget), macro, budget)
         bound = {**names}
 
         def ask(item: Any, what: Run) -> Any:
@@ -295,11 +294,14 @@ def _comprehension(node: Comprehension) -> Run:
     return run
 
 
-def _walked(value: Any, macro: str) -> list[Any]:
+def _walked(value: Any, macro: str, budget: Budget) -> list[Any]:
     match value:
         case list():
+            budget.spend_on(value)
             return cast("list[Any]", value)
         case dict():
-            return keys_of(cast("dict[Any, Any]", value))
+            entries = cast("dict[Any, Any]", value)
+            budget.spend(1 + len(entries))  # they are sorted
+            return keys_of(entries)
         case _:
             raise mistyped(f"`{macro}` walks a list or an object, not {type_word(value)}")
