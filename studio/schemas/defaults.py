@@ -49,7 +49,9 @@ class Defaults:
         """The schemas and those that hold wherever they do."""
         found: dict[int, JsonObject] = {}
         for schema in schemas:
-            for held in self._with(schema):
+            together = self._with(schema)
+            self._meter.spend(1 + (len(together) >> 2))
+            for held in together:
                 found[id(held)] = held
         return list(found.values())
 
@@ -99,6 +101,7 @@ class Defaults:
         return value | changed if changed else value
 
     def _of_property(self, schemas: Sequence[JsonObject], name: str) -> Iterable[Json]:
+        self._meter.spend(len(schemas) >> 1)
         for schema in schemas:
             known = name in schema.get("properties", {})
             if known:
@@ -129,8 +132,8 @@ class Defaults:
                 changed[index] = filled
         return value if changed is None else changed
 
-    @staticmethod
-    def _of_item(schemas: Sequence[JsonObject], index: int) -> Iterable[Json]:
+    def _of_item(self, schemas: Sequence[JsonObject], index: int) -> Iterable[Json]:
+        self._meter.spend(len(schemas) >> 1)
         for schema in schemas:
             prefix = schema.get("prefixItems", [])
             if index < len(prefix):

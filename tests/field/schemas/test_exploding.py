@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from studio.contracts.base import Json, JsonObject
-from studio.json_schema import check_schema, check_value, fit_each
+from studio.json_schema import check_schema, check_value, fit, fit_each
 from studio.schemas.meter import MAX_STEPS, Meter
 from tests.api.conftest import Live
 from tests.field.schemas.explosive import EXPLOSIVE, Explosive
@@ -233,3 +233,27 @@ class TestStored:
         assert Meter().left == MAX_STEPS
         first, second = (check_value(TOO_MUCH.value, TOO_MUCH.schema) for _ in range(2))
         assert first == second
+
+
+ABSENT: JsonObject = {"allOf": [{} for _ in range(5_000)], "properties": {"absent": {"default": 1}}}
+SHARED: JsonObject = {
+    "items": {"allOf": [{"properties": {"a": {"$ref": "#/$defs/x"}}} for _ in range(2_000)]},
+    "$defs": {"x": {"allOf": [{} for _ in range(5_000)], "default": {}}},
+}
+FIELDS: JsonObject = {str(index): {} for index in range(3_000)}
+ITEMS: list[JsonObject] = [{"a": {}} for _ in range(20)]
+
+
+class TestDefaultsOfManySchemas:
+    """A value that many schemas are about at once costs as many, wherever they come together."""
+
+    @pytest.mark.parametrize(
+        ("value", "schema"),
+        [
+            pytest.param(FIELDS, ABSENT, id="on an object of many fields"),
+            pytest.param(ITEMS, SHARED, id="through one reference"),
+        ],
+    )
+    def test_it_is_refused_soon(self, value: Json, schema: JsonObject) -> None:
+        _, errors = fit(value, schema)
+        assert [error.type for error in errors] == ["limit_exceeded"]
