@@ -31,7 +31,7 @@ class Evaluator:
         self._references = References(root if is_object(root) else {})
         self._rules: dict[int, Rule] = {}
         self._targets: set[int] = {id(root)}
-        self._known: dict[tuple[int, int, bool, bool], Outcome] = {}
+        self._known: dict[tuple[int, int | str, bool, bool], Outcome] = {}
         self._bulk = Bulk(self._references, meter)
         self._tools = Tools(meter, self._bulk, self._target)
 
@@ -76,7 +76,7 @@ class Evaluator:
         if rule is None:
             rule = self._rules[id(schema)] = _rule_of(schema, self._meter)
         if id(schema) in self._targets:
-            known = self._known.get((id(schema), id(request.value), request.brief, request.noting))
+            known = self._known.get((id(schema), _identity(request.value), request.brief, request.noting))
             if known is not None:
                 return known
         if not rule.parts:
@@ -116,8 +116,13 @@ class Evaluator:
             yield from part(held)
         outcome = held.outcome()
         if id(rule.schema) in self._targets:
-            self._known[id(rule.schema), id(request.value), request.brief, request.noting] = outcome
+            self._known[id(rule.schema), _identity(request.value), request.brief, request.noting] = outcome
         return outcome
+
+
+def _identity(value: Json) -> int | str:
+    """Of a value that stays. Which equal texts are one object depends on the process: JSON readers share them."""
+    return value if isinstance(value, str) else id(value)
 
 
 def _rule_of(schema: JsonObject, meter: Meter) -> Rule:
