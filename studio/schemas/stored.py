@@ -29,11 +29,10 @@ class _Part(NamedTuple):
 
 def schema_problems(schema: Json, meter: Meter) -> list[Problem]:
     """Its size, its form, its regular expressions, its references, and whether its defaults satisfy it."""
+    if _too_deep(schema):  # first: what is very deep has no size
+        return [_problem((), f"the schema is nested more than {MAX_DEPTH} deep")]
     if size_of(schema, MAX_VALUES) > MAX_VALUES:
         return [_problem((), f"the schema holds more than {MAX_VALUES} values")]
-    deep = _too_deep(schema)
-    if deep:
-        return [_problem((), f"the schema is nested more than {MAX_DEPTH} deep")]
     if schema is True or schema is False:
         return []
     wrong = [_form_problem(error) for error, _ in zip(SCHEMAS.iter_errors(schema), range(MAX_ERRORS), strict=False)]
