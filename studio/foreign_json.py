@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, cast
 
 import orjson
@@ -16,6 +17,8 @@ _LARGEST, _SMALLEST = 2**64 - 1, -(2**63)
 _EXACT_DIGITS = 19
 _USAGE = re.compile(r'"usage"\s*:\s*(?=\{)')
 """Cannot match inside a JSON string, where its quotes would be escaped."""
+_MAX_USAGES = 16
+"""Of one text: where they are nested in each other, reading each costs as much as the whole."""
 _DECODER = json.JSONDecoder()
 
 
@@ -128,7 +131,7 @@ def find_usage(data: bytes) -> list[JsonObject]:
     """The `usage` objects in text that is not JSON as a whole: cut off, or nested too deep to be read."""
     text = data.decode("utf-8", "replace")
     found: list[JsonObject] = []
-    for match in _USAGE.finditer(text):
+    for match in islice(_USAGE.finditer(text), _MAX_USAGES):
         try:
             value, _ = _DECODER.raw_decode(text, match.end())
         except (ValueError, RecursionError):
@@ -143,11 +146,11 @@ def member_span(text: str, name: str) -> tuple[int, int, int] | None:
     None when there is none, or more than one, or the text cannot be read.
     """
     pattern = re.compile(re.escape(json.dumps(name)) + r"\s*:\s*")
-    found: list[tuple[int, int, int]] = []
-    for match in pattern.finditer(text):
-        try:
-            _, end = _DECODER.raw_decode(text, match.end())
-        except (ValueError, RecursionError):
-            continue
-        found.append((match.start(), match.end(), end))
-    return found[0] if len(found) == 1 else None
+    found = list(islice(pattern.finditer(text), 2))
+    if len(found) != 1:
+        return None
+    try:
+        _, end = _DECODER.raw_decode(text, found[0].end())
+    except (ValueError, RecursionError):
+        return None
+    return found[0].start(), found[0].end(), end

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from decimal import Decimal
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 Loc = tuple[str | int, ...]
@@ -16,14 +17,13 @@ _DIGITS = 15
 _SMALLEST_NORMAL = sys.float_info.min
 
 _FLAT = bytes.maketrans(b"123456789.E", b"0000000000e")
-_LONG = b"0" * 16
-_HINTS = (_LONG, b"0e000", b"0e+000", b"0e-000")
+_HINTS = (b"0" * (_DIGITS + 1), b"0e000", b"0e+000", b"0e-000")
 """What is left of the shortest numbers that may be lost, once all digits and points are 0."""
-_PARTS = frozenset(b"0123456789.eE+-")
-_REST = re.compile(rb"[0-9.eE+-]*")
-_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_BEFORE, _AFTER = frozenset(b"[:, \t\n\r"), frozenset(b"]}, \t\n\r")
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)', re.DOTALL)
+_NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TOKEN = re.compile(rb"%b|(%b)" % (_TEXT, _NUMBER), re.DOTALL)
+_SUSPECT = re.compile(rb"%b|((?=[0-9.eE+-]{16}|[0-9.+-]*[eE])%b)" % (_TEXT, _NUMBER), re.DOTALL)
+"""Texts, and those numbers that are long or have an exponent."""
 
 
 class LostNumber(NamedTuple):
@@ -43,35 +43,27 @@ def find_lost_number(body: bytes, *, near: bool = False) -> LostNumber | None:
     """
     if not near and not _looks_lost(body):
         return None
-    numbers = (found for found in _TOKEN.finditer(body) if found[1] is not None)
-    for index, found in enumerate(numbers):
-        if (fault := _fault(found[1].decode())) is not None:
-            return LostNumber(found.start(), _place(body, index), *fault)
+    literals = b" ".join(filter(None, _SUSPECT.findall(body))).decode().split()
+    # In few steps over all of them: a body may be nothing but numbers. What prints as it is written is not lost.
+    bounded = (literal if len(literal) <= MAX_LITERAL else "nan" for literal in literals)
+    for index, printed in enumerate(map(repr, map(float, bounded))):
+        if printed != literals[index] and (fault := _fault(literals[index])) is not None:
+            return _lost(body, index, fault)
     return None
 
 
 def _looks_lost(body: bytes) -> bool:
     """Whether one may be there; it may also stand within a text. Bodies without long numbers are passed at once."""
     flat = body.translate(_FLAT)
-    if _LONG not in flat and b"0e" not in flat:
-        return False
-    return any(_looks_lost_at(body, flat, hint) for hint in _HINTS)
+    return any(hint in flat for hint in _HINTS)
 
 
-def _looks_lost_at(body: bytes, flat: bytes, hint: bytes) -> bool:
-    at = flat.find(hint)
-    while at >= 0:
-        end = cast("re.Match[bytes]", _REST.match(body, at)).end()
-        low = max(0, at - MAX_LITERAL)
-        while at > low and body[at - 1] in _PARTS:
-            at -= 1
-        if at == low > 0:
-            return True  # so long that another look costs less
-        alone = (at == 0 or body[at - 1] in _BEFORE) and (end == len(body) or body[end] in _AFTER)
-        if alone and _NUMBER.fullmatch(body, at, end) and _fault(body[at:end].decode()) is not None:
-            return True
-        at = flat.find(hint, end)
-    return False
+def _lost(body: bytes, index: int, fault: tuple[str, str]) -> LostNumber:
+    """Of the suspect number with this index."""
+    suspects = (found.start() for found in _SUSPECT.finditer(body) if found[1] is not None)
+    offset = next(islice(suspects, index, None))
+    before = sum(1 for number in _TOKEN.findall(body[:offset]) if number)
+    return LostNumber(offset, _place(body, before), *fault)
 
 
 def _fault(literal: str) -> tuple[str, str] | None:
@@ -87,7 +79,7 @@ def _fault(literal: str) -> tuple[str, str] | None:
 
 def _fraction_fault(literal: str, mantissa: str) -> tuple[str, str] | None:
     number = float(literal)
-    if repr(number) == literal:
+    if literal in {repr(number), f"{number:.17g}"}:
         return None  # as most programs print them
     digits = mantissa.lstrip("-").replace(".", "").strip("0")
     if math.isinf(number):
@@ -96,8 +88,8 @@ def _fraction_fault(literal: str, mantissa: str) -> tuple[str, str] | None:
         return "the number is smaller than a double holds and would become 0; write it as text", "number_too_small"
     if not digits or (len(digits) <= _DIGITS and abs(number) >= _SMALLEST_NORMAL):
         return None
-    printed = {Decimal(repr(number)), Decimal(f"{number:.17g}"), Decimal(number)}
-    if Decimal(literal) in printed:
+    exact = Decimal(literal)
+    if any(exact == Decimal(printed) for printed in (repr(number), f"{number:.17g}", number)):
         return None
     return "the number has more digits than a double keeps and would be rounded; write it as text", "number_rounded"
 

@@ -24,6 +24,7 @@ from studio.clients.kept_connections import KeptConnections
 from studio.errors import DependencyUnavailable, StudioError
 from studio.masking import describe_fault, mask
 from studio.tracing import SpanSender
+from studio.web.json_route import LARGE_BYTES
 
 _BUG = "Something went wrong on our side. The request id finds it in the logs."
 _log = structlog.get_logger(__name__)
@@ -79,7 +80,8 @@ class CallEndpoint:
 
 async def _serve(gateway: Gateway, record: CallRecord, receive: Receive, send: Send) -> None:
     raw = await read_body(receive)
-    call = record.call = parse_call(record.operation, raw, record.caller)
+    given = (record.operation, raw, record.caller)
+    record.call = call = parse_call(*given) if len(raw) < LARGE_BYTES else await asyncio.to_thread(parse_call, *given)
     target = record.target = gateway.router.resolve(call.model)
     serving = _Serving(gateway, record, call, target, gateway.upstreams[target.upstream], receive, send)
     await (serving.stream() if call.stream else serving.whole())

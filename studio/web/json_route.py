@@ -1,5 +1,6 @@
 """Request bodies through orjson: strict JSON, bounded in depth, and text that every store can hold."""
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Coroutine
 from json import JSONDecodeError
@@ -15,6 +16,8 @@ from studio.json_numbers import LostNumber, find_lost_number
 from studio.web.query import DeclaredQuery
 
 MAX_DEPTH = 100
+LARGE_BYTES = 512 * 1024
+"""From here on a body is read in a thread: one that holds nothing but numbers takes a second."""
 Loc = tuple[str | int, ...]
 _CONTAINERS = (dict, list)
 _NUL = ("text holds the character U+0000", "nul_character")
@@ -156,7 +159,7 @@ async def read_json(request: Request, *, without: Json = None) -> Json:
     if not body:
         return without
     check_json_type(request)
-    return parse_json(body)
+    return parse_json(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse_json, body)
 
 
 class _JsonRequest(Request):

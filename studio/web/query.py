@@ -13,6 +13,8 @@ from studio.errors import FieldError, InvalidInput
 
 OPEN_END = ".KEY"
 """The end of a declared name that stands for any: `metadata.KEY`."""
+MAX_NAMED = 20
+"""Unknown parameters that an answer names: looking for names that are close to one takes a while."""
 
 
 def open_parameter(prefix: str, description: str) -> dict[str, Any]:
@@ -39,15 +41,16 @@ class DeclaredQuery:
         return cls([*(field.alias for field in fields), *(one["name"] for one in extra if one["in"] == "query")])
 
     def check(self, request: Request) -> None:
-        """Raises `InvalidInput` naming each parameter that there is not."""
+        """Raises `InvalidInput` naming the parameters that there are not."""
         query: bytes = request.scope["query_string"]
         if not query or (b"&" not in query and query.partition(b"=")[0] in self._written):
             return
         given = dict.fromkeys(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-        errors = [self._refused(name) for name in given if not self._declares(name)]
-        if errors:
+        unknown = [name for name in given if not self._declares(name)]
+        if unknown:
+            errors = [self._refused(name) for name in unknown[:MAX_NAMED]]
             first = errors[0]
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
             raise InvalidInput(f"query.{first.loc[1]}: {first.msg} ({first.hint}){more}", errors=errors)
 
     def _declares(self, name: str) -> bool:

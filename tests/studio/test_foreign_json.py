@@ -1,5 +1,6 @@
 import json
 import math
+import time
 from typing import Any
 
 import orjson
@@ -73,3 +74,14 @@ def test_a_member_is_found_where_it_is(document: dict[str, Any]) -> None:
     assert (place is not None) == ("usage" in document)
     if place is not None:
         assert json.loads(text[place[1] : place[2]]) == document["usage"]
+
+
+def test_usages_nested_in_each_other_do_not_take_long() -> None:
+    """Each of them reads all that is in it: half a minute for this text, if all were tried."""
+    nested = b'{"usage": {"prompt_tokens": 3}, "more": ' + b'{"usage":' * 50_000
+    began = time.process_time()
+    assert find_usage(nested) == [{"prompt_tokens": 3}]
+    assert time.process_time() - began < 5
+    document = '{"usage":' * 500 + "[" + "1," * 100_000 + "1]" + "}" * 500
+    assert member_span(document, "usage") is None
+    assert time.process_time() - began < 5

@@ -93,6 +93,13 @@ class TestQueries:
         async with prompts.session.get(f"{prompts.url}/api/v1/prompts?labl=x") as answer:
             assert (await answer.json(content_type=None))["errors"][0]["hint"] == "did you mean 'label'?"
 
+    async def test_of_thousands_of_unknown_ones_some_are_named(self, prompts: Project):
+        query = "&".join(f"p{index}=" for index in range(3_000))
+        async with prompts.session.get(f"{prompts.url}/api/v1/prompts?{query}") as answer:
+            problem = await answer.json(content_type=None)
+        assert (answer.status, len(problem["errors"])) == (422, 20)
+        assert "(and 2999 more)" in problem["detail"]
+
 
 class TestOpenApi:
     async def test_every_answer_is_described(self, prompt_url: str):

@@ -117,3 +117,15 @@ class TestOtherFaults:
         assert "surrogate" not in error.detail
         assert error.errors[0].line == line
         assert error.errors[0].column is not None
+
+
+class TestAmongMany:
+    @given(st.lists(st.sampled_from(["1", "0.1", "1e5", '"123456789012345678901"', "0.30000000000000004", "[2]"])))
+    def test_the_first_that_is_lost_is_named_whatever_comes_before_it(self, before: list[str]):
+        head = "[" + ", ".join([*before, ""])
+        error = refused(f"{head}0.12345678901234567890123, 1e-999]".encode()).errors[0]
+        assert (error.loc, error.column) == (["body", len(before)], len(head) + 1)
+
+    def test_a_large_body_of_them_is_read(self):
+        numbers = [index / 7 for index in range(60_000)]
+        assert parse_json(orjson.dumps(numbers)) == numbers
