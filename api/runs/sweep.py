@@ -5,12 +5,14 @@ import random
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.runs.executions import Executions
 from api.runs.mending import Mender
 from studio.contracts.base import utc_now
 from studio.db.engine import Database
 from studio.db.tables import RunRow
+from studio.errors import DependencyUnavailable
 from studio.store.runs import oldest_open, open_runs
 from studio.tasks import end_tasks
 
@@ -60,5 +62,11 @@ class Sweep:
             await asyncio.gather(*map(self._reconcile, rows))
 
     async def _reconcile(self, row: RunRow) -> None:
+        """Raises `DependencyUnavailable`, and `SQLAlchemyError`. What is wrong with one run costs no other."""
         async with self._places:
-            await self._mender.mend(row, await self._executions.find(row.id))
+            try:
+                await self._mender.mend(row, await self._executions.find(row.id))
+            except (DependencyUnavailable, SQLAlchemyError):
+                raise
+            except Exception as error:  # noqa: BLE001 - of one run, whatever it is
+                _log.warning("runs.not_reconciled", run_id=row.id, error=type(error).__name__)

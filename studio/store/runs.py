@@ -72,9 +72,9 @@ async def oldest_open(session: AsyncSession) -> datetime | None:
 
 
 async def open_runs(session: AsyncSession, run_ids: Collection[str]) -> Sequence[RunRow]:
-    """Those of them that have not ended."""
+    """Those of them that have not ended, as far as they can be read."""
     query = select(RunRow).where(RunRow.id.in_(run_ids), RunRow.status.not_in(FINAL_STATUSES))
-    return (await session.scalars(query)).all()
+    return [row for row in await read_page(session, query, RunRow) if isinstance(row, RunRow)]
 
 
 async def list_replays(session: AsyncSession, run_id: str) -> Sequence[str]:

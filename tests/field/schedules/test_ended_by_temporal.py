@@ -1,6 +1,7 @@
 """Runs that Temporal ended: lists, inbox and schedule show it although nobody opened the run."""
 
 import pytest
+from sqlalchemy import text
 
 from api.runs import sweep
 from studio.contracts.base import JsonObject
@@ -41,3 +42,15 @@ class TestEndedByTemporal:
         await waiting(timed, 0)
         (run,) = (await timed.api.get("/runs", status="terminated")).ok()["items"]
         assert run["id"] == run_id
+
+    async def test_one_beside_a_run_whose_row_cannot_be_read(self, timed: Live) -> None:
+        await timed.workflow(ASK)
+        broken, run_id = await timed.start(), await timed.start()
+        await waiting(timed, 2)
+        async with timed.engine.database.write() as session:
+            damaged = text("UPDATE runs SET output = '{' WHERE id = :id")
+            await session.execute(damaged, {"id": broken})
+        for ended in (broken, run_id):
+            await timed.engine.client.get_workflow_handle(ended).terminate("by hand")
+        shown = await timed.api.until("/runs", lambda found: found["items"][0]["status"] == "terminated")
+        assert [run["id"] for run in shown["items"]] == [run_id, broken]
