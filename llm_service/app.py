@@ -12,7 +12,7 @@ from llm_service.calls.endpoint import CallEndpoint, Gateway
 from llm_service.calls.request import CHAT, EMBEDDINGS, TEXT
 from llm_service.direct import DirectRoutes
 from llm_service.docs import call_descriptions
-from llm_service.errors import add_openai_errors
+from llm_service.errors import add_openai_errors, problem_with_openai_error
 from llm_service.pricing import PriceList
 from llm_service.settings import LlmSettings
 from llm_service.upstreams.catalog import Catalog
@@ -67,6 +67,7 @@ def create_app(settings: LlmSettings) -> DirectRoutes:
         lifespan=lifespan,
         checks=checks,
         extend_document=call_descriptions(PREFIXES),
+        render=problem_with_openai_error,
     )
     add_openai_errors(app, "/v1")
     calls = [

@@ -22,7 +22,7 @@ class DirectRoutes:
         self.app = app
         self._routes = {route.path: route for route in routes}
         self._direct = RequestMiddleware(
-            _answer, service=service, settings=settings, render=lambda error: problem_with_openai_error(error, {})
+            _answer, service=service, settings=settings, render=problem_with_openai_error, own_errors=True
         )
         app.router.routes.extend(routes)  # there they answer every other method with 405
 

@@ -1,5 +1,7 @@
 """What the LLM engine itself refuses or cannot do, as problem+json that an OpenAI client understands too."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -7,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from studio.contracts.base import JsonObject
-from studio.errors import DependencyUnavailable, InvalidInput, NotFound, StudioError, UnsupportedMediaType
+from studio.errors import DependencyUnavailable, NotFound, StudioError
 from studio.web.problems import MEDIA_TYPE, http_problem, problem_body
 
 
@@ -45,7 +47,7 @@ class CallerLeft(StudioError):
 
 def openai_error(error: StudioError) -> JsonObject:
     """The `error` member of OpenAI's error bodies and of in-band error events."""
-    if isinstance(error, InvalidInput | NotFound | UnsupportedMediaType):
+    if error.status < 500:
         kind = "invalid_request_error"
     else:
         kind = "upstream_error" if isinstance(error, StreamBroken | UpstreamTimeout | UnreadableAnswer) else "api_error"
@@ -68,12 +70,12 @@ def add_openai_errors(app: FastAPI, prefix: str) -> None:
     app.add_exception_handler(HTTPException, render)
 
 
-def problem_with_openai_error(error: StudioError, headers: dict[str, str]) -> Response:
+def problem_with_openai_error(error: StudioError, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
     """problem+json with OpenAI's `error` beside it, so that the official client shows a useful message."""
     if isinstance(error, DependencyUnavailable):
-        headers = headers | {"Retry-After": str(error.retry_after)}
+        headers = {**headers, "Retry-After": str(error.retry_after)}
     if isinstance(error, UnreadableAnswer):
-        headers = headers | {"x-should-retry": "false"}  # OpenAI's clients heed it
+        headers = {**headers, "x-should-retry": "false"}  # OpenAI's clients heed it
     body = problem_body(
         error.code, error.title, error.status, error.detail, error.errors, error.extra | {"error": openai_error(error)}
     )

@@ -12,11 +12,12 @@ from fastapi_offline import FastAPIOffline
 from starlette.routing import Route
 
 from studio.contracts.base import JsonObject
+from studio.errors import StudioError
 from studio.settings import StudioSettings
 from studio.web.health import Checks, health_router
 from studio.web.middleware import RequestMiddleware
 from studio.web.openapi import describe, operation_id
-from studio.web.problems import add_problem_handlers
+from studio.web.problems import add_problem_handlers, problem_response
 from studio.web.responses import JSONResponse
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
@@ -34,12 +35,13 @@ def create_base_app(
     pages: Mapping[str, Collection[str]] = MappingProxyType({}),
     links: Mapping[str, str] = MappingProxyType({}),
     extend_document: Callable[[JsonObject], None] | None = None,
+    render: Callable[[StudioError], Response] = problem_response,
 ) -> FastAPI:
     """A FastAPI app with problem+json, request ids, body limit, health and metrics; routers are added by the caller.
 
     `larger_bodies` has the limits, in bytes, of paths that take more than others; `pages` the origins of pages
     that may ask for paths that begin so. `links` and `extend_document` are for the OpenAPI document, see
-    `studio.web.openapi.describe`.
+    `studio.web.openapi.describe`; `render` is how a request is answered that is refused before it reaches a route.
     """
     app = FastAPIOffline(  # its documentation page loads nothing from elsewhere
         title=title,
@@ -56,7 +58,9 @@ def create_base_app(
             "logs": False,
         },  # we have our own; asking costs each request 15 µs
     )
-    app.add_middleware(RequestMiddleware, service=service, settings=settings, larger=larger_bodies, pages=pages)
+    app.add_middleware(
+        RequestMiddleware, service=service, settings=settings, larger=larger_bodies, pages=pages, render=render
+    )
     add_problem_handlers(app)
     describe(app, links, extend_document)
     _describe_in_a_thread(app)

@@ -44,9 +44,11 @@ class RequestMiddleware:
         settings: StudioSettings,
         larger: Mapping[str, int] = MappingProxyType({}),
         pages: Mapping[str, Collection[str]] = MappingProxyType({}),
-        render: Callable[[StudioError], Response] | None = None,
+        render: Callable[[StudioError], Response] = problem_response,
+        own_errors: bool = False,
     ) -> None:
-        """`render` is how an app renders errors that answers every one itself, that of a body too large included.
+        """`render` is how what is refused here is answered; with `own_errors` the app answers every error itself, that
+        of a body too large included.
         `larger` has the limits of paths that take more, if the limit for all is not more still; `pages` the origins
         that may ask for paths that begin so.
         """
@@ -56,6 +58,7 @@ class RequestMiddleware:
         self._origins = OriginPolicy(settings.host, settings.allowed_hosts, pages)
         self._larger = larger
         self._render = render
+        self._own_errors = own_errors
         self._histograms: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +76,9 @@ class RequestMiddleware:
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
         limit = max(self._max_body_bytes, self._larger.get(scope["path"], 0))
-        exchange = _Exchange(scope, receive, send, limit, head=method == "HEAD", render=self._render)
+        exchange = _Exchange(
+            scope, receive, send, limit, head=method == "HEAD", render=self._render, own_errors=self._own_errors
+        )
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         started = time.perf_counter()
@@ -108,15 +113,16 @@ class _Exchange:
         max_body_bytes: int,
         *,
         head: bool,
-        render: Callable[[StudioError], Response] | None,
+        render: Callable[[StudioError], Response],
+        own_errors: bool,
     ) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = max_body_bytes
         self._head = head
-        self._render = render or problem_response
-        self._own_errors = render is not None
+        self._render = render
+        self._own_errors = own_errors
         self._received = 0
         self._too_large = False
         self._whole = False

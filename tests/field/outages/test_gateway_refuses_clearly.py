@@ -44,6 +44,25 @@ class TestTheOfficialClientPrintsWhy:
         span = await sink.one()
         assert (span.status, span.error_type) == ("error", "payload-too-large")
 
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({"Host": "elsewhere.example"}, 421),
+            ({"Origin": "https://elsewhere.example"}, 403),
+            ({"Content-Encoding": "gzip"}, 415),
+        ],
+    )
+    @pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/models"])
+    async def test_what_is_refused_before_it_reaches_a_path(
+        self, engine: str, path: str, headers: dict[str, str], status: int
+    ) -> None:
+        async with AsyncOpenAI(base_url=f"{engine}/v1", api_key="sk-caller", max_retries=0) as client:
+            with pytest.raises(APIStatusError) as caught:
+                await client.post(path, body={}, cast_to=object, options={"headers": headers})
+        assert caught.value.status_code == status
+        error: Any = caught.value.body
+        assert (error["type"], error["message"] in str(caught.value)) == ("invalid_request_error", True)
+
 
 class TestAliases:
     @pytest.mark.parametrize(
