@@ -25,6 +25,8 @@ from studio.contracts.base import Json
 __all__ = ["type_word"]
 
 MAX_EXPRESSION_LENGTH = 8_000
+_SHORT = 500
+"""Characters: compiled, an expression takes some 50 bytes for each, so only few long ones are kept."""
 OPEN, CLOSE = "${{", "}}"
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _AS_THEY_ARE = {type(None), bool, str, int}
@@ -88,9 +90,12 @@ class Expression:
             raise ExpressionError(fault.message, self.source) from None
 
 
-@lru_cache(maxsize=10_000)
 def compile_expression(source: str) -> Expression:
     """Compile CEL. Raises `ExpressionError` with what is wrong."""
+    return (_short if len(source) <= _SHORT else _long)(source)
+
+
+def _compile(source: str) -> Expression:
     if len(source) > MAX_EXPRESSION_LENGTH:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters", source[:80] + "…")
     try:
@@ -98,6 +103,9 @@ def compile_expression(source: str) -> Expression:
     except SyntaxFault as fault:
         raise ExpressionError(fault.message, source, hint=fault.hint) from None
     return Expression(source, compile_node(node), plain_path(node), names_of(node))
+
+
+_short, _long = lru_cache(10_000)(_compile), lru_cache(200)(_compile)
 
 
 def _select(scope: Mapping[str, Json], path: tuple[str | int, ...]) -> Json:
@@ -148,8 +156,12 @@ def _find_close(text: str, position: int) -> int:
     raise ExpressionError(f"`{OPEN}` without `{CLOSE}`", text[start - len(OPEN) :][:80], hint=hint)
 
 
-@lru_cache(maxsize=10_000)
-def _split_cached(text: str) -> tuple[str | Expression, ...]:
+def _split(text: str) -> tuple[str | Expression, ...]:
+    return _split_short(text) if len(text) <= _SHORT else tuple(split_template(text))
+
+
+@lru_cache(10_000)
+def _split_short(text: str) -> tuple[str | Expression, ...]:
     return tuple(split_template(text))
 
 
@@ -165,7 +177,7 @@ def _replace(value: Json, scope: Mapping[str, Json], depth: int) -> Json:
         case str():
             if OPEN not in value:
                 return value
-            pieces = _split_cached(value)
+            pieces = _split(value)
             if len(pieces) == 1 and isinstance(pieces[0], Expression):
                 return pieces[0].evaluate(scope)
             return _join(pieces, scope)
@@ -199,7 +211,7 @@ def _find(value: Json, depth: int) -> list[Expression]:
         raise ExpressionError(_TOO_DEEP, "")
     match value:
         case str():
-            return [piece for piece in _split_cached(value) if isinstance(piece, Expression)] if OPEN in value else []
+            return [piece for piece in _split(value) if isinstance(piece, Expression)] if OPEN in value else []
         case dict():
             return [found for item in cast("dict[str, Json]", value).values() for found in _find(item, depth - 1)]
         case list():

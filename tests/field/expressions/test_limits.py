@@ -1,11 +1,13 @@
 """What an expression may cost is counted, whatever its work hides in, and what it gives is never too deep to write."""
 
+import gc
 import time
+import weakref
 
 import pytest
 
 from studio.contracts.base import Json
-from studio.expressions import ExpressionError, compile_expression
+from studio.expressions import ExpressionError, compile_expression, evaluate
 
 
 def run(expression: str, **given: Json) -> Json:
@@ -38,3 +40,15 @@ class TestDepth:
 
     def test_a_shared_part_within_the_limit_is_written(self) -> None:
         assert run("[[[input.x + 1]]].map(x, [x, [x]])", x=1) == [[[[2]], [[[2]]]]]
+
+
+class TestMemory:
+    def test_few_long_expressions_are_kept(self) -> None:
+        first = weakref.ref(compile_expression(f"[{', '.join(['1'] * 300)}]"))
+        for index in range(200):
+            compile_expression(f"[{', '.join(['1'] * 300)}, {index}]")
+        gc.collect()
+        assert first() is None
+
+    def test_a_long_text_is_evaluated_like_a_short_one(self) -> None:
+        assert evaluate("x" * 600 + "${{ input.a }}", {"input": {"a": 1}}) == "x" * 600 + "1"
