@@ -1,6 +1,7 @@
 """POST over connections that are kept, without paying for the moment in which a server closes an idle one."""
 
 import io
+import time
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -9,6 +10,8 @@ from yarl import URL
 
 LARGE_BODY_BYTES = 1 << 20
 """From here on aiohttp wants a file, which it writes in pieces."""
+CROSSING_SECONDS = 1.0
+"""A request and the server's close that cross on their way are known of after about one round trip."""
 
 
 class _Way:
@@ -26,8 +29,8 @@ class KeptConnections:
     """`async with KeptConnections(...) as connections`: a pool of as many connections as its callers need.
 
     A server may close an idle connection just when the next request goes out on it. Such a request, of whose answer not
-    a byte has come, is sent once more on a new connection: the server has not taken it up, so that this is no retry of
-    a call (RFC 9112 section 9.3.1).
+    a byte has come, is sent once more on a new connection, if the old one ends at once: the server has not taken it up,
+    so that this is no retry of a call (RFC 9112 section 9.3.1). One that ends later may have been taken up, and is not.
     """
 
     def __init__(self, *, timeout: aiohttp.ClientTimeout, keepalive_seconds: float = 15.0, **limits: int) -> None:
@@ -57,11 +60,11 @@ class KeptConnections:
 
     async def post(self, url: str | URL, body: bytes, **options: Any) -> aiohttp.ClientResponse:
         """The head of the answer; whoever reads the rest also releases it. Raises what aiohttp raises."""
-        way = _Way()
+        way, began = _Way(), time.monotonic()
         try:
             return await self._kept.post(url, data=_data(body), trace_request_ctx=way, **options)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-            if not way.is_kept or _has_begun(error):
+            if not way.is_kept or _has_begun(error) or time.monotonic() > began + CROSSING_SECONDS:
                 raise
         return await self._new.post(url, data=_data(body), **options)
 
