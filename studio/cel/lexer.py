@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     |(?P<text>{STRING.pattern.replace(" ", "[ ]")})
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<mark>&&|\|\||==|!=|<=|>=|[-+*/%!<>?:.,()\[\]{{}}])""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 _MAX_DIGITS = 20
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|([\s\S]))")

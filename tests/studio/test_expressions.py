@@ -200,6 +200,7 @@ class TestCompile:
             ("1 +", "character 4: a value is missing before its end"),
             ("[[1].map(x, x), ]]", "character 18"),
             ("[" * 500, "nested too deeply"),
+            ("1 + \u0663", "character 5: '\u0663' is no part of CEL"),
         ],
     )
     def test_what_is_wrong_is_told_of_the_source(self, source: str, message: str) -> None:
