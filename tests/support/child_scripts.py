@@ -28,9 +28,9 @@ CHILDREN = Script(
         )
     },
     answers={
-        "m/c[0]/ask": [no(503, 0.3), Answer("zero", after=0.3)],
+        "m/c[0]/ask": [no(503, 1), Answer("zero", after=0.3)],
         "m/c[1]/ask": [Answer("one", after=0.1)],
-        "m/c[2]/ask": [Answer("two", after=1.5)],
+        "m/c[2]/ask": [Answer("two", after=4)],  # Temporal makes the other's next attempt up to a second late
     },
     says={"m/c[0]/ask": "ask x0", "m/c[1]/ask": "ask x1", "m/c[2]/ask": "ask x2"},
 )

@@ -218,12 +218,12 @@ GRAPH = Script(
     ],
     answers={
         "g/a": [Answer("A")],
-        "g/b": [no(503, 0.3), Answer("B", after=0.3)],
+        "g/b": [no(503, 1), Answer("B", after=0.3)],
         "g/again": [Answer("more"), Answer("enough")],
         "g/again@1": [Answer("enough")],
         "t/manager.round-1": [Answer(DELEGATION)],
         "t/worker.reader-1": [no(503), Answer("seen", after=0.2)],
-        "t/worker.writer-1": [no(400)],
+        "t/worker.writer-1": [no(400, 0.5)],
         "t/manager.round-2": [Answer('{"answer": "done"}')],
     },
     says={

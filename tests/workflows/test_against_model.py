@@ -119,8 +119,8 @@ async def play(client: Client, queue: str, theatre: Theatre, case: Case) -> tupl
 
 
 async def _known(handle: WorkflowHandle[Any, Any], paths: set[str]) -> None:
-    """Wait until the workflow knows of the ends of all these calls: their steps have ended, or what catches their errors
-    has begun.
+    """Wait until the workflow knows of the ends of all these calls: their steps have ended, or what catches their
+    errors has begun.
     """
     while paths:
         progress: RunProgress = await handle.query(PROGRESS, result_type=RunProgress)

@@ -19,6 +19,7 @@ from studio.engine.memory_driver import MemoryDriver, MemoryRun
 from studio.engine.state import CancelRequested, RunFacts
 from tests.support.child_scripts import CHILDREN, FAILING_CHILDREN, HELD_CHILD, LOST_RACE, RECURSION
 from tests.support.databases import sqlite_database
+from tests.support.error_scripts import OWN_ERRORS
 from tests.support.outside_scripts import (
     APPROVALS,
     LIMIT_RAISED,
@@ -173,6 +174,7 @@ class TestParity:
             pytest.param(CHOICES, id="conditional, route and loop"),
             pytest.param(GRAPH, id="graph and hierarchical"),
             pytest.param(FAILURES, id="failures, timeouts, compensation and finally"),
+            pytest.param(OWN_ERRORS, id="errors of one's own, unmet joins, withered nodes and what fails afterwards"),
             pytest.param(LIMITED, id="limits"),
             pytest.param(LATE, id="a call that the step's timeout ends"),
             pytest.param(CUT, id="answers that were cut"),

@@ -44,14 +44,22 @@ class TestLarge:
         run = await engine.run(handle.id)
         assert [len(step.output) for step in run.steps] == [25_000_000] * 10
 
-    async def test_a_result_of_40_megabytes_fails_its_step_by_name(self, engine: Engine) -> None:
-        engine.upstream.default = Reply(tokens=[noise(5_000_000, 1)] * 8)
-        steps: list[JsonObject] = [{"id": "s0", "agent": {"message": "say"}}]
+    @pytest.mark.parametrize(
+        ("tokens", "cause"),
+        [
+            pytest.param([noise(5_000_000, 1)] * 8, "upstream_error", id="an answer of 40 megabytes"),
+            pytest.param(['{"n": [0', ",0" * 1_200_000, "]}"], "payload_too_large", id="a list that takes more"),
+        ],
+    )
+    async def test_a_larger_result_fails_its_step_by_name(self, engine: Engine, tokens: list[str], cause: str) -> None:
+        engine.upstream.default = Reply(tokens=tokens)
+        steps: list[JsonObject] = [{"id": "s0", "agent": {"message": "say"}, "output_schema": {"type": "object"}}]
         steps += [{"id": f"s{number}", "transform": "${{ prev.output }}"} for number in range(1, 10)]
         handle = await engine.start(steps)
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         error = (await engine.run(handle.id)).error
         assert error is not None
-        assert (error.type, error.step_id) == ("payload_too_large", "s0")
+        assert (error.type, error.step_id) == (cause, "s0")
+        assert "is larger than 33554432 bytes" in error.message
         assert await largest_event(handle) < EXTERNAL_BYTES
