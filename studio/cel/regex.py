@@ -22,5 +22,7 @@ def matches(budget: Budget, text: str, pattern: str) -> bool:
         raise LimitFault(_TOO_SLOW) from None
     try:
         return bool(_MATCHES.execute(cel.Context({"text": text, "pattern": pattern})))
+    except ValueError:  # half of a surrogate pair
+        raise failure("`matches` got a text that has no UTF-8") from None
     except RuntimeError:
         raise failure(f"{pattern[:80]!r} is not a regular expression that `matches` takes") from None

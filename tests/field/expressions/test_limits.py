@@ -52,3 +52,10 @@ class TestMemory:
 
     def test_a_long_text_is_evaluated_like_a_short_one(self) -> None:
         assert evaluate("x" * 600 + "${{ input.a }}", {"input": {"a": 1}}) == "x" * 600 + "1"
+
+
+class TestTexts:
+    def test_half_of_a_surrogate_pair_fails_the_expression(self) -> None:
+        for text, pattern in (("\ud800", "a"), ("a", "\ud800")):
+            with pytest.raises(ExpressionError, match="no UTF-8"):
+                run("input.text.matches(input.pattern)", text=text, pattern=pattern)
