@@ -18,7 +18,7 @@ from studio.db.engine import Database
 from studio.store.approvals import write_view
 from studio.store.blob_uses import owner_of
 from studio.store.event_stream import EventStream
-from studio.store.runs import is_open, mark_running
+from studio.store.runs import is_open, is_taken_up, mark_running
 
 
 def attempt_of(step: StepContext) -> int:
@@ -110,6 +110,9 @@ class RunEvents:
             # A child workflow may be the first to get here, and its execution is not the run's.
             execution = info.workflow_run_id if workflow_id == run.run_id else None
             retry = first.attempt - 1
+            async with self._database.read() as session:
+                if await is_taken_up(session, run.run_id, execution, retry=retry):
+                    return run
             async with self._database.write() as session:
                 await mark_running(session, run.run_id, first.ts, execution, retry=retry)
                 if not await is_open(session, run.run_id, retry=retry):

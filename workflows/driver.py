@@ -284,6 +284,7 @@ class Driver:
             # It is tried until it succeeds, unless the run is gone from the database: then nobody reads of it.
             self._is_gone = True
             self._arrived.append(CancelRequested(workflow.now()))
+        self._outbox.settle_at_once()
         self._publishing = None
         self._is_woken = True
 

@@ -3,9 +3,13 @@
 from collections.abc import Iterable
 
 from studio.contracts.events import NewEvent
+from studio.contracts.runs import block_of
 from studio.engine.children import full_path, told
 
 _URGENT = {"step.waiting", "run.paused", "run.resumed"}
+_BEGINS = {"run.started", "run.retried", "step.started"}
+_AT_ONCE = ""
+"""Stands where a call's path does, for what is published while no call does: no step has it."""
 
 
 class Outbox:
@@ -15,6 +19,8 @@ class Outbox:
         self._path = path
         self._handed: dict[str, list[NewEvent]] = {}
         """What the call under way of a step was given to publish."""
+        self._begun: dict[str, NewEvent] = {}
+        """The starts, by path (the run's by an empty one), that were handed out and perhaps not published yet."""
         self._starting: set[str] = set()
         """Steps whose call was asked for and has not begun: their own first call carries their start."""
 
@@ -42,10 +48,35 @@ class Outbox:
         self._starting.discard(path)
 
     def hand_to(self, path: str) -> list[NewEvent]:
-        """What the next call of the step publishes."""
-        events = self.take(path)
+        """What the next call of the step publishes, the call before it having succeeded."""
+        self._forget(path)
+        return self._hand(path, self.take(path))
+
+    def _hand(self, path: str, taken: list[NewEvent]) -> list[NewEvent]:
+        """The events, and before them the starts of what is around them. Calls that begin together publish in any
+        order, and nothing may be published before what it is inside of.
+        """
+        keys = {event.key() for event in taken}
+        around: dict[str, NewEvent] = {}
+        for event in taken if self._begun else ():
+            at = event.step_id
+            while at:
+                at = block_of(at)
+                if at in self._begun and self._begun[at].key() not in keys:
+                    around[at] = self._begun[at]
+        self._begun |= {event.step_id or "": event for event in taken if event.type in _BEGINS}
+        events = [*(around[block] for block in sorted(around, key=len)), *taken]
         self._handed[path] = events
         return events
+
+    def _forget(self, path: str) -> list[NewEvent]:
+        """What the call of the step was given, which it has published."""
+        published = self._handed.pop(path, [])
+        for event in published:
+            begun = self._begun.get(event.step_id or "")
+            if begun is not None and begun.key() == event.key():
+                del self._begun[event.step_id or ""]
+        return published
 
     def take(self, path: str | None = None) -> list[NewEvent]:
         """What is to be published, without the starts of steps whose own first call is about to carry them."""
@@ -60,7 +91,11 @@ class Outbox:
         """
         handed = [event for events in self._handed.values() for event in events if event.key() is not None]
         self._handed = {path: [] for path in self._handed}
-        return [*handed, *self.take()]
+        return self._hand(_AT_ONCE, [*handed, *self.take()])
+
+    def settle_at_once(self) -> None:
+        """What was taken at once is published."""
+        self._forget(_AT_ONCE)
 
     def is_due(self, *, at_rest: bool) -> bool:
         """Whether the run should tell at once: nothing is under way that will take it along, or somebody outside is
@@ -74,8 +109,9 @@ class Outbox:
         """The step's call is over. When it perhaps never ran, what it was given goes out again: publishing an event
         that has a key a second time changes nothing.
         """
-        handed = [event for event in self._handed.pop(path, []) if event.key() is not None]
-        self._events[:0] = [*([] if published else handed), *more]
+        handed = self._forget(path) if published else self._handed.pop(path, [])
+        again = [] if published else [event for event in handed if event.key() is not None]
+        self._events[:0] = [*again, *more]
 
     def rest(self) -> list[NewEvent]:
         """All that is left, for whoever carries the run on."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from studio.contracts.base import Json
 from studio.contracts.folding import LARGE_BYTES, large_key
@@ -14,12 +14,25 @@ MAX_BYTES = 32 * 1024 * 1024
 ITEM_BYTES = 32
 MAX_RUN_BYTES = 128 * 1024 * 1024
 """All outputs of a run's steps together: they are written down in one piece, within the time of a workflow task."""
-TOO_MUCH = f"The outputs of the run's steps are together larger than {MAX_RUN_BYTES} bytes; let them hand on less."
 
 
-def unfit(value: Json) -> str | None:
+class Unfit(NamedTuple):
+    """Why a run cannot carry a value."""
+
+    message: str
+    is_too_large: bool = False
+    """Else it is nothing that JSON can say."""
+
+
+def unfit(value: Json) -> Unfit | None:
     """Why a run cannot carry the value, or None."""
     return measure(value)[1]
+
+
+TOO_MUCH = Unfit(
+    f"The outputs of the run's steps are together larger than {MAX_RUN_BYTES} bytes; let them hand on less.",
+    is_too_large=True,
+)
 
 
 def held_bytes(outputs: Iterable[Json]) -> int:
@@ -38,7 +51,7 @@ def held_bytes(outputs: Iterable[Json]) -> int:
     return held
 
 
-def measure(value: Json) -> tuple[int, str | None]:
+def measure(value: Json) -> tuple[int, Unfit | None]:
     """What the value takes, and why a run cannot carry it. Goes from outside in, looking at all that is equally deep
     together: a million numbers take a few hundredths of a second. Stops counting at the limit.
     """
@@ -52,11 +65,12 @@ def measure(value: Json) -> tuple[int, str | None]:
         lists: list[list[Any]] = _of(list, level, kinds)
         size += sum(map(_length, texts)) + sum(_length(key) for held in maps for key in held)
         if problem := _unwritable(level, kinds, texts):
-            return size, problem
+            return size, Unfit(problem)
         if depth > MAX_DEPTH and (maps or lists):
-            return size, f"The value is nested deeper than {MAX_DEPTH} levels; flatten it."
+            return size, Unfit(f"The value is nested deeper than {MAX_DEPTH} levels; flatten it.", is_too_large=True)
         if size + ITEM_BYTES * (sum(map(len, maps)) + sum(map(len, lists))) > MAX_BYTES:
-            return size, f"The value is larger than {MAX_BYTES} bytes; hand on a part, or a reference to where it is."
+            message = f"The value is larger than {MAX_BYTES} bytes; hand on a part, or a reference to where it is."
+            return size, Unfit(message, is_too_large=True)
         level = [item for held in maps for item in held.values()]
         level += [item for held in lists for item in held]
         depth += 1

@@ -147,7 +147,8 @@ def answer_errors(turn: Turn, path: str, output: Json) -> list[FieldError]:
     if problem is None and not turn.has_room(output, size):
         problem = TOO_MUCH
     if problem is not None:
-        return [FieldError(loc=[], msg=problem, type="payload_too_large")]
+        kind = "payload_too_large" if problem.is_too_large else "json_invalid"
+        return [FieldError(loc=[], msg=problem.message, type=kind)]
     if "." in turn.state.frames[path].node:
         schema = turn.patterns.question(turn, path).output_schema
     else:

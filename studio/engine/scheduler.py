@@ -124,7 +124,7 @@ def _call_over(turn: Turn, event: StepEnded) -> None:
     fits = not event.inner or turn.keeps(event.inner)
     match event:
         case StepSucceeded() if not fits:
-            turn.fail(event.path, RunError(type="payload_too_large", message=TOO_MUCH))
+            turn.fail(event.path, RunError(type="payload_too_large", message=TOO_MUCH.message))
         case StepSucceeded():
             turn.succeed(event.path, event.output)
         case StepFailed() if pauses.ends_run(turn, event.path, event.error):

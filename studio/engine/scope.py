@@ -57,7 +57,7 @@ def measured_at(plan: Plan, state: RunState, path: str, value: Json) -> tuple[Js
         raise UnusableError("expression_error", f"${{{{ {error.expression} }}}} failed: {error.message}") from None
     size, problem = measure(result)
     if problem is not None:
-        raise UnusableError("payload_too_large", problem)
+        raise UnusableError("payload_too_large" if problem.is_too_large else "expression_error", problem.message)
     return result, size
 
 

@@ -271,7 +271,8 @@ class Turn:
         if problem is None and path != ROOT and not self.has_room(output, size):
             problem = TOO_MUCH
         if problem is not None:
-            self.fail(path, RunError(type="payload_too_large", message=problem))
+            kind = "payload_too_large" if problem.is_too_large else "schema_mismatch"
+            self.fail(path, RunError(type=kind, message=problem.message))
             return
         schema = self.node(path).step.output_schema
         wrong = [] if schema is None else self._unfit(output, schema)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, false, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -151,15 +151,35 @@ def _of_definition(query: Select[RunRow], kind: RunKind, ref: str) -> Select[Run
 async def mark_running(
     session: WriteSession, run_id: str, at: datetime, temporal_run_id: str | None, *, retry: int
 ) -> bool:
-    """Note that a worker took the run up; `retry` says which of its executions. False when there is nothing to do: it
-    is not queued, not there, or was retried since.
+    """Note that a worker took the run up; `retry` says which of its executions, `temporal_run_id` is None when a child
+    workflow is the first to come. False when there is nothing to do: that is noted, the run is not there, has ended, or
+    was retried since.
     """
+    is_unnamed = RunRow.temporal_run_id.is_(None) & RunRow.status.not_in(FINAL_STATUSES)
     changed = await session.execute(
         update(RunRow)
-        .where(RunRow.id == run_id, RunRow.status == "queued", RunRow.retry_count == retry)
-        .values(status="running", started_at=func.coalesce(RunRow.started_at, at), temporal_run_id=temporal_run_id)
+        .where(RunRow.id == run_id, RunRow.retry_count == retry)
+        .where((RunRow.status == "queued") | (is_unnamed if temporal_run_id is not None else false()))
+        .values(
+            status=case((RunRow.status == "queued", "running"), else_=RunRow.status),
+            started_at=func.coalesce(RunRow.started_at, at),
+            temporal_run_id=temporal_run_id,
+        )
     )
     return cast("CursorResult[object]", changed).rowcount == 1
+
+
+async def is_taken_up(session: AsyncSession, run_id: str, temporal_run_id: str | None, *, retry: int) -> bool:
+    """Whether the run goes on and `mark_running` has nothing to do. To ask first keeps calls that begin together from
+    waiting for each other's writes.
+    """
+    found = await session.execute(
+        select(RunRow.status, RunRow.retry_count, RunRow.temporal_run_id).where(RunRow.id == run_id)
+    )
+    row = found.one_or_none()
+    if row is None or (temporal_run_id is not None and row.temporal_run_id is None):
+        return False
+    return row.status not in {"queued", *FINAL_STATUSES} and row.retry_count == retry
 
 
 async def is_open(session: AsyncSession, run_id: str, *, retry: int) -> bool:
