@@ -13,6 +13,7 @@ from activities.run_contexts import RunGone
 from studio.clients.llm import LlmError, LlmRateLimited, LlmRefused
 from studio.contracts.activities import WORKER_SHUTDOWN, FailureDetails
 from studio.contracts.steps import ErrorType
+from studio.db.disk import DISK_FULL, is_disk_full
 from studio.errors import DependencyUnavailable, StudioError
 
 MAX_RETRY_AFTER_SECONDS = 300
@@ -97,7 +98,8 @@ def _classify(error: Exception) -> tuple[ErrorType, str, bool, float | None]:  #
             return "invalid_request", f"The request is not one that a model takes: {_first(error)}", False, None
         case OperationalError() | InterfaceError() | PoolTimeout() | OSError():
             _log.warning("activity.database_failed", exc_info=error)
-            return "dependency_unavailable", "The database does not answer.", True, None
+            message = DISK_FULL if is_disk_full(error) else "The database does not answer."
+            return "dependency_unavailable", message, True, None
         case _:
             _log.error("activity.crashed", exc_info=error)
             passing = not isinstance(error, _PERMANENT) and not _is_unwritable(error)

@@ -17,6 +17,7 @@ from studio.contracts.activities import CompletionRequest, CompletionResult, Fai
 from studio.contracts.base import JsonObject
 from studio.contracts.llm import CallContext, ChatRequest, Usage
 from studio.contracts.runs import RunUsage
+from studio.db.disk import is_disk_full
 from studio.engine.caching import is_worth_keeping
 from studio.engine.messages import opening_messages
 from studio.store.answers import AnswerCache, answer_digest
@@ -122,7 +123,8 @@ class LLMActivities:
             try:
                 return await self._conversations.keep(step.conversation_id, length, answer.text, receipt)
             except (OperationalError, InterfaceError, OSError) as error:
-                _log.warning("activity.answer_waits_for_database", error=type(error).__name__)
+                why = "disk full" if is_disk_full(error) else type(error).__name__
+                _log.warning("activity.answer_waits_for_database", error=why)
                 await asyncio.sleep(pause)
         return await self._conversations.keep(step.conversation_id, length, answer.text, receipt)
 

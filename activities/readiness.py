@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
 from activities.settings import WorkerSettings
 from studio.db.engine import Database, open_database
-from studio.db.migrate import check_schema
+from studio.db.migrate import check_database
 from studio.errors import StudioError
 from studio.temporal import connect_temporal
 
@@ -26,7 +26,7 @@ async def wait_until_ready(settings: WorkerSettings, stop: asyncio.Event) -> boo
     database = open_database(settings)
     try:
         checks: Mapping[str, Callable[[], Awaitable[object]]] = {
-            "database": lambda: check_schema(database),
+            "database": lambda: check_database(database),
             "temporal": lambda: _check_temporal(settings, database),
         }
         while not stop.is_set():

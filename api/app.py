@@ -34,7 +34,7 @@ from api.settings import ApiSettings
 from api.workflows import endpoints as workflows
 from studio.clients.prompts import PromptClient
 from studio.db.engine import open_database
-from studio.db.migrate import check_schema
+from studio.db.migrate import check_database
 from studio.store.blob_s3 import BLOB_STORE
 from studio.store.blobs import open_blobs
 from studio.store.event_stream import EventStream
@@ -129,7 +129,7 @@ def _checks(app: FastAPI) -> Checks:
     if parts.settings.blob_url:
         useful[BLOB_STORE] = app.state.blobs.check
     needed: dict[str, Check] = {
-        "database": lambda: check_schema(parts.database),
+        "database": lambda: check_database(parts.database),
         "temporal": parts.executions.check,
     }
     return Checks(needed=needed, useful=useful)

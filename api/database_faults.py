@@ -1,4 +1,4 @@
-"""What the database does wrong, as problems: away or overloaded is 503, a schema that is missing says so."""
+"""What the database does wrong, as problems: away, overloaded or full is 503, a schema that is missing says so."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Program
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import Response
 
+from studio.db.disk import DISK_FULL, is_disk_full
 from studio.errors import DependencyUnavailable
 from studio.web.problems import problem_response
 
@@ -23,6 +24,9 @@ def database_problem(error: Exception) -> DependencyUnavailable | None:
     missing = isinstance(original, UndefinedTable | UndefinedColumn) or "no such table" in str(original)
     if isinstance(error, ProgrammingError) and not missing:
         return None
+    if is_disk_full(error):
+        _log.warning("database.disk_full", error=str(original))
+        return DependencyUnavailable("database", f"{DISK_FULL} The request was not carried out.")
     _log.warning("database.fault", error=type(original or error).__name__)
     return DependencyUnavailable("database", _NO_SCHEMA if missing else None)
 

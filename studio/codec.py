@@ -39,6 +39,7 @@ from temporalio.converter import (
 from studio.compression import LARGE_BYTES, compress, decompress
 from studio.contracts.missing import MissingPayload
 from studio.contracts.plain import PlainText
+from studio.db.disk import DISK_FULL, is_disk_full
 from studio.errors import DependencyUnavailable, NotFound, SettingsError
 from studio.payload_crowds import CROWDED_BYTES, EXTERNAL_BYTES, count_payload, is_stored_apart
 from studio.secret_keys import KEY_ID_BYTES, key_id, read_key
@@ -190,8 +191,9 @@ def _faults() -> Generator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        _log.warning("blobs.unavailable", error=type(error).__name__)
-        raise DependencyUnavailable("database") from None
+        is_full = is_disk_full(error)
+        _log.warning("blobs.unavailable", error="disk full" if is_full else type(error).__name__)
+        raise DependencyUnavailable("database", DISK_FULL if is_full else None) from None
 
 
 class _Json(PydanticJSONPlainPayloadConverter):

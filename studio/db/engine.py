@@ -1,13 +1,18 @@
 """SQL engines for SQLite and PostgreSQL, and the two kinds of session."""
 
 import asyncio
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import orjson
-from sqlalchemy import event
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from studio.db.disk import DISK_FULL, has_space, is_disk_full
+from studio.errors import DependencyUnavailable
 from studio.foreign_json import write_any_json
 from studio.settings import DatabaseSettings
 
@@ -37,13 +42,41 @@ class Database:
         self.url = url
         self.engine = _create_engine(url)
         self._writer = self.engine.execution_options(studio_write=True)
-        self._turn = asyncio.Lock() if url.startswith("sqlite") else None
+        is_sqlite = url.startswith("sqlite")
+        self._turn = asyncio.Lock() if is_sqlite else None
+        name = make_url(url).database
+        self._file = Path(name) if is_sqlite and name and name != ":memory:" else None
+        self._is_full = False
+        """Whether the last write that was tried found the disk full."""
 
     def read(self) -> ReadSession:
         return ReadSession(self.engine, expire_on_commit=False)
 
     def write(self) -> "Transaction":
-        return Transaction(WriteSession(self._writer, expire_on_commit=False), self._turn)
+        return Transaction(self, WriteSession(self._writer, expire_on_commit=False), self._turn)
+
+    def note_write(self, error: BaseException | None) -> None:
+        """A write transaction has ended, with that error."""
+        if error is None:
+            self._is_full = False
+        elif is_disk_full(error):
+            self._is_full = True
+
+    async def check_space(self) -> None:
+        """Raise `DependencyUnavailable("database")` while the disk is full. Writes only after a write that found it so,
+        and then as little as can be.
+        """
+        if self._file is not None and not await asyncio.to_thread(has_space, self._file):
+            raise DependencyUnavailable("database", DISK_FULL)
+        if not self._is_full:
+            return
+        try:
+            async with self.write() as session:
+                await session.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        except DBAPIError as error:
+            if is_disk_full(error):
+                raise DependencyUnavailable("database", DISK_FULL) from error
+            raise
 
     async def check(self) -> None:
         async with self.engine.connect() as connection:
@@ -56,7 +89,8 @@ class Database:
 class Transaction:
     """`async with database.write() as session`: commit at the end, roll back on an exception."""
 
-    def __init__(self, session: WriteSession, turn: asyncio.Lock | None) -> None:
+    def __init__(self, database: Database, session: WriteSession, turn: asyncio.Lock | None) -> None:
+        self._database = database
         self._session = session
         self._turn = turn
 
@@ -83,10 +117,16 @@ class Transaction:
         if self._turn is not None:
             self._turn.release()
 
-    async def __aexit__(self, error_type: type[BaseException] | None, *_rest: object) -> None:
+    async def __aexit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         try:
-            if error_type is None:
+            if error is None:
                 await self._session.commit()
+            self._database.note_write(error)
+        except DBAPIError as failed:
+            self._database.note_write(failed)
+            raise
         finally:
             try:
                 await self._session.close()

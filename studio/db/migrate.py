@@ -46,6 +46,12 @@ async def check_schema(database: Database) -> None:
         raise DependencyUnavailable("database", f"The database {found}. Run `studio migrate`.")
 
 
+async def check_database(database: Database) -> None:
+    """Whether it has its tables and can write. Raises `DependencyUnavailable("database")` with the reason."""
+    await check_schema(database)
+    await database.check_space()
+
+
 def _is_known(scripts: ScriptDirectory, revision: str) -> bool:
     return any(script.revision == revision for script in scripts.walk_revisions())
 
