@@ -108,11 +108,12 @@ class TestExamples:
         assert run["status"] == "succeeded"
         assert run["usage"]["llm_calls"] >= 1
         assert run["cost_usd"] == "0"
-        assert [step["id"] for step in run["steps"] if step["status"] != "succeeded" and not is_late_vote(step)] == []
+        good = {"succeeded", "skipped"}  # cases that were not chosen
+        assert [step["id"] for step in run["steps"] if step["status"] not in good and not is_late_vote(step)] == []
         assert run["output"]
 
     def test_a_route_takes_one_choice(self, examples: Examples) -> None:
-        steps = [step["id"] for step in examples.run("routing.yaml")["steps"]]
+        steps = [step["id"] for step in examples.run("routing.yaml")["steps"] if step["status"] != "skipped"]
         assert steps[:2] == ["desk", "desk/router.choice"]
         assert steps[2:] in (["desk/billing"], ["desk/diagnose", "desk/advise"])
 
