@@ -16,7 +16,7 @@ READY_SECONDS = 60
 @asynccontextmanager
 async def api_process(settings: ApiSettings, port: int) -> AsyncGenerator[str]:
     """Its address; at the end it is killed."""
-    values = settings.model_dump(exclude={"secret_keys", "port"}, exclude_none=True)
+    values = settings.model_dump(exclude={"secret_keys", "allowed_hosts", "port"}, exclude_none=True)
     values["secret_keys"] = ",".join(key.get_secret_value() for key in settings.secret_keys)
     env = {f"STUDIO_{name.upper()}": str(value) for name, value in values.items()}
     process = await asyncio.create_subprocess_exec(

@@ -213,7 +213,7 @@ async def open_engine(
 
 def worker_environment(settings: WorkerSettings) -> dict[str, str]:
     """The settings as `python -m activities` reads them."""
-    values = settings.model_dump(exclude={"secret_keys"}, exclude_none=True)
+    values = settings.model_dump(exclude={"secret_keys", "allowed_hosts"}, exclude_none=True)
     values["secret_keys"] = ",".join(key.get_secret_value() for key in settings.secret_keys)
     return {f"STUDIO_{name.upper()}": str(value) for name, value in values.items()}
 

@@ -94,7 +94,7 @@ class TestAnotherVersion:
         first = await self.begun(lite)
         for verb in ("retry", "replay"):
             problem = (await lite.api.post(f"/runs/{first['id']}/{verb}", {"version": version})).problem(
-                422, "validation_failed"
+                422, "invalid-input"
             )
             assert problem["errors"][0]["loc"] == ["body", "version"]
 

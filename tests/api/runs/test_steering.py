@@ -89,11 +89,11 @@ class TestLimits:
         run = await live.api.finished(run_id)
         assert [(step["status"], step["started_at"] is None) for step in run["steps"]] == [
             ("succeeded", False),
-            ("cancelled", True),
+            ("skipped", True),
         ]
         headers = {"Accept": "application/json"}
         events = (await live.api.request("GET", f"/runs/{run_id}/events", headers=headers)).ok()["items"]
-        assert [event["type"] for event in events if event["step_id"] == "again"] == ["step.cancelled"]
+        assert [event["type"] for event in events if event["step_id"] == "again"] == ["step.skipped"]
 
     async def test_a_child_workflows_own_limit_can_be_raised(self, live: Live) -> None:
         await live.workflow(ASK, ASK | {"id": "again"}, name="inner", limits={"max_steps": 1})
