@@ -71,7 +71,13 @@ def _list_definitions(kind: DefinitionKind, project: str | None, *, limit: int, 
     print_table(
         ("name", "project", "version", "updated", "description"),
         [
-            (one.name, one.project_id, str(one.version), time_text(one.updated_at), _first_line(one.description))
+            (
+                one.name,
+                one.project_id,
+                str(one.version),
+                time_text(one.updated_at),
+                _first_line(one.unreadable or one.description),
+            )
             for one in found
         ],
         right=("version",),
@@ -90,5 +96,7 @@ def _print_document(kind: DefinitionKind, found: JsonObject) -> None:
     document: JsonObject = {name: value for name, value in found.items() if name not in Stored.ADDED}
     if stored.project_id == DEFAULT_PROJECT:
         document.pop("project_id", None)
+    if not stored.description:  # the API shows an empty one where there is none
+        document.pop("description", None)
     typer.echo(f"# {stored.id}, version {stored.version}, {time_text(stored.updated_at or stored.created_at)}")
     print_text(dump_document({"kind": kind, **document}).rstrip("\n"))

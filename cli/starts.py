@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 import typer
 
 from cli.definitions import apply_sources, print_report, rejections_reported
-from cli.files import SUFFIXES, Sources, read_sources
+from cli.files import SUFFIXES, FilesRejected, Sources, read_sources
 from cli.remote import with_api
 from cli.watch import Watched, announce, open_view, show_outcome, watch
 from studio.clients.api import ApiClient
@@ -114,7 +114,11 @@ def _sources(target: str) -> Sources | None:
 def _refuse_without_target(path: str, sources: Sources | None, *, agent: bool) -> NoReturn:
     """What is wrong with the documents comes first: it may be why none of them can be run."""
     if sources is not None:
-        with_api(lambda api: apply_sources(api, sources, dry_run=True))
+        from cli.offline import check_offline
+
+        errors = check_offline(sources).errors
+        if errors:
+            raise FilesRejected(errors)
     wanted = "agent" if agent else "workflow and no agent"
     raise typer.BadParameter(f"{path} holds no {wanted} to run.", param_hint="NAME|PATH")
 

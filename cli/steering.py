@@ -7,19 +7,13 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
-from cli.output import as_text, err, out, plain, print_json, print_text, safe, time_text
+from cli.output import as_text, out, plain, print_json, print_text, safe, time_text
 from cli.remote import fail, with_api
 from cli.waits import decision_text, wait_commands, wait_head
-from studio.clients.api import ApiClient
 from studio.contracts.base import Json, JsonObject
-from studio.contracts.definitions import parse_workflow
 from studio.contracts.interaction import DecideApproval, PendingApproval, ResolveStep
-from studio.contracts.resources import Stored
 from studio.contracts.runs import Run
-from studio.contracts.steps import WaitStep, WorkflowStep
 from studio.contracts.waits import Limits
-from studio.engine.plan import walk
-from studio.errors import NotFound
 
 NO_LIMIT = "none"
 LONGEST_PAGE = 200
@@ -42,30 +36,8 @@ def resume_run(run_id: str, *, as_json: bool) -> None:
 
 
 def send_signal(run_id: str, name: str, payload: Json, *, as_json: bool) -> None:
-    async def work(api: ApiClient) -> tuple[Run, Sequence[str] | None]:
-        run = await api.send_signal(run_id, name, payload)
-        return run, await _signals_of(api, run)
-
-    run, names = with_api(work)
-    if names is not None and name not in names:
-        known = f"its steps wait for {', '.join(names)}" if names else "no step of it waits for a signal"
-        err().print(Text.assemble(("warning: ", "yellow"), safe(f"no step waits for {name!r}: {known}.")))
+    run = with_api(lambda api: api.send_signal(run_id, name, payload))
     _report(run, f"was sent the signal {name}. `studio events {run.id} -f` watches it.", as_json=as_json)
-
-
-async def _signals_of(api: ApiClient, run: Run) -> list[str] | None:
-    """The names that its steps wait for; None when it cannot be said here: child workflows have names of their own."""
-    if run.kind != "workflow":
-        return []
-    try:
-        found = await api.get_definition("workflow", run.workflow.id, version=run.workflow.version)
-        document = {name: value for name, value in found.items() if name not in Stored.ADDED}
-        steps = [step for _, step in walk(parse_workflow(document))]
-    except (NotFound, ValidationError):  # deleted meanwhile, or of another version of ours
-        return None
-    if any(isinstance(step, WorkflowStep) for step in steps):
-        return None
-    return sorted({step.wait.signal for step in steps if isinstance(step, WaitStep) and step.wait.signal is not None})
 
 
 def parse_limits(given: Mapping[str, str | None]) -> Limits:

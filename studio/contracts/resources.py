@@ -22,8 +22,10 @@ class Stored(Wire):
     project_id: str = "default"
     description: str | None = None
     version: int
-    created_at: Timestamp
+    created_at: Timestamp | None = None
     updated_at: Timestamp | None = None
+    unreadable: str | None = None
+    """Of a row that cannot be read: why."""
 
 
 class StoredAgent(AgentDefinition, Wire):

@@ -100,7 +100,7 @@ class TestLiveView:
         async with _on_terminal(platform.studio, "run", "poem.yaml") as (terminal, process):
             await terminal.shows("│ LOST")
             platform.upstream.release()
-            place = await terminal.shows("attempt 2: what attempt 1 had written no longer counts")
+            place = await terminal.shows("attempt 1 failed with upstream_error")
             await terminal.shows("│ KEPT", after=place)
             platform.upstream.release()
             assert await process.wait() == 0

@@ -90,7 +90,7 @@ class TestSignals:
     async def test_a_name_that_no_step_waits_for_is_said(self, platform: Platform) -> None:
         run_id = await _started(platform, "wait.yaml", WAIT)
         await _waits(platform, run_id, "paid")
-        wrong = (await platform.studio("signal", run_id, "paidd")).ok()
-        assert "warning: no step waits for 'paidd': its steps wait for paid." in wrong.err
+        wrong = await platform.studio("signal", run_id, "paidd")
+        assert (wrong.code, "did you mean 'paid'?" in wrong.err) == (1, True)
         right = (await platform.studio("signal", run_id, "paid")).ok()
         assert right.err == ""
