@@ -108,7 +108,7 @@ WRONG_WORKFLOWS: list[tuple[Any, list[str | int]]] = [
     (steps(STEP) | {"input_schema": []}, ["body", "input_schema"]),
     (steps(STEP) | {"input_schema": {"type": "strin"}}, ["body", "input_schema", "type"]),
     (steps(STEP) | {"input_schema": {"pattern": "("}}, ["body", "input_schema", "pattern"]),
-    (steps(STEP) | {"input_schema": {"$ref": "https://example.com/x"}}, ["body", "input_schema"]),
+    (steps(STEP) | {"input_schema": {"$ref": "https://example.com/x"}}, ["body", "input_schema", "$ref"]),
     (steps(STEP) | {"input_schema": {"$ref": "#/$defs/x"}}, ["body", "input_schema", "$ref"]),
 ]
 
