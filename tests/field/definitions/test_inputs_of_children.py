@@ -29,22 +29,22 @@ async def api(tmp_path: Path) -> AsyncGenerator[RunningApi]:
         yield running
 
 
+UNFIT: list[tuple[Json, list[list[str]]]] = [
+    ({"n": "x"}, [["n"]]),
+    ({}, [[]]),
+    ({"n": 1, "unit": "lb"}, [["unit"]]),
+    ({"n": 1, "m": 2}, [[]]),
+    ("text", [[]]),
+    (None, [[]]),
+    ([1], [[]]),
+    ({"n": "${{ input.n }}", "unit": "lb"}, [["unit"]]),
+    ({"unit": "${{ input.unit }}"}, [[]]),
+    ({"n": "${{ input.n }}", "nn": 1}, [[]]),
+]
+
+
 class TestWhatIsWrittenOut:
-    @pytest.mark.parametrize(
-        ("given", "places"),
-        [
-            ({"n": "x"}, [["n"]]),
-            ({}, [[]]),
-            ({"n": 1, "unit": "lb"}, [["unit"]]),
-            ({"n": 1, "m": 2}, [[]]),
-            ("text", [[]]),
-            (None, [[]]),
-            ([1], [[]]),
-            ({"n": "${{ input.n }}", "unit": "lb"}, [["unit"]]),
-            ({"unit": "${{ input.unit }}"}, [[]]),
-            ({"n": "${{ input.n }}", "nn": 1}, [[]]),
-        ],
-    )
+    @pytest.mark.parametrize(("given", "places"), UNFIT)
     def test_what_certainly_does_not_fit(self, given: Json, places: list[list[str]]) -> None:
         assert [error.loc[2:] for error in child_input_errors(given, SCHEMA, ["steps", 1])] == places
 
