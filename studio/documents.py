@@ -86,8 +86,8 @@ def load_documents(text: str) -> list[Document]:
         mark = cast("Any", error.problem_mark or error.context_mark)
         parts = cast("list[str | None]", [error.context, error.problem])
         problem = ", ".join(part for part in parts if part)
-        lines = text.splitlines()
-        message, hint = explain(problem, lines[mark.line] if mark and mark.line < len(lines) else "")
+        at, lines = cast("int", mark.line) if mark else 0, text.splitlines()
+        message, hint = explain(problem, lines[at] if mark and at < len(lines) else "")
         _refuse((mark.line + 1, mark.column + 1) if mark else (1, 1), message, hint)
     except ReaderError as error:
         before = text[: cast("int", error.position)]
