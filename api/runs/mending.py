@@ -12,6 +12,7 @@ from studio.contracts.runs import FINAL_STATUSES, RunEnd, RunError, RunProgress,
 from studio.db.engine import Database
 from studio.db.tables import IdempotencyRow, RunRow
 from studio.store.event_stream import EventStream
+from studio.store.idempotency import forget_retry_keys
 from studio.store.runs import get_run, put_back_run, record_end, record_progress, to_run
 
 SCHEDULED_GRACE = timedelta(days=1)
@@ -48,6 +49,8 @@ class Mender:
                 written = await record_end(session, row.id, end, retry=row.retry_count, steps_known=known)
             else:
                 written = await put_back_run(session, row.id, end, retry=row.retry_count)
+                if written and row.queued_at is not None:
+                    await forget_retry_keys(session, row.id, row.queued_at)
             if written and execution is None and row.status == "queued" and row.retry_count == 0:
                 # The key's run never did anything: repeating the request may start another. Of one that Temporal knows
                 # the row that was read may be old: a worker has written the end meanwhile.

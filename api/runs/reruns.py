@@ -45,7 +45,7 @@ from studio.engine.step_names import UnknownStep
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput
 from studio.store.definitions import list_versions
 from studio.store.event_stream import EventStream
-from studio.store.idempotency import find_started, forget_key, keep_key
+from studio.store.idempotency import find_started, forget_key, keep_key, retry_scope
 from studio.store.resolving import VersionGone, resolve
 from studio.store.runs import context_of, put_back_run, requeue_run, run_progress
 
@@ -108,7 +108,7 @@ class Reruns:
     ) -> tuple[Run, bool]:
         """The run, queued once more, and whether it has ended since. The same `key` retries it once."""
         row = await self._runs.refreshed_row(run_id)
-        claim = claim_of(f"{row.id}/retry", key, body)
+        claim = claim_of(retry_scope(row.id), key, body)
         async with self._database.read() as session:
             is_known = claim is not None and await find_started(session, claim.scope, claim.key, claim.body_hash)
         if not is_known:

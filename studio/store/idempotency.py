@@ -41,6 +41,16 @@ async def keep_key(
     await session.flush()
 
 
+def retry_scope(run_id: str) -> str:
+    return f"{run_id}/retry"
+
+
+async def forget_retry_keys(session: WriteSession, run_id: str, since: datetime) -> None:
+    """Of a retry that was queued then and never began: who sends its key again retries the run."""
+    made = (IdempotencyRow.scope == retry_scope(run_id), IdempotencyRow.created_at >= since)
+    await session.execute(delete(IdempotencyRow).where(*made))
+
+
 async def forget_key(session: WriteSession, definition_id: str, key: str) -> None:
     used = await session.get(IdempotencyRow, (definition_id, key))
     if used is not None:

@@ -10,8 +10,10 @@ from sqlalchemy import select, update
 from activities.worker import open_worker
 from api.runs.executions import Executions, StartRefused
 from studio.contracts.base import JsonObject, utc_now
+from studio.contracts.reruns import RetryRun
 from studio.db.tables import RunRow
 from studio.errors import DependencyUnavailable
+from studio.store.idempotency import body_hash, keep_key, retry_scope
 from studio.store.runs import get_run, requeue_run
 from tests.api.conftest import Live
 from tests.support.scripted_upstream import Reply
@@ -268,11 +270,13 @@ class TestRetryCutOff:
                     assert await requeue_run(
                         session, row, utc_now(), version=row.definition_version, pattern=row.pattern
                     )
+                    await keep_key(session, retry_scope(row.id), "k", body_hash(RetryRun()), row.id, utc_now())
                 await session.execute(update(RunRow).values(queued_at=utc_now() - age))
             run = (await live.api.get(f"/runs/{first['id']}")).ok()
             assert (run["status"], run["steps"]) == (status, first["steps"])
         assert (run["error"], run["ended_at"] is not None) == (first["error"], True)
-        (await live.api.post(f"/runs/{first['id']}/retry")).ok(202)
+        again = await live.api.request("POST", f"/runs/{first['id']}/retry", {}, headers={"Idempotency-Key": "k"})
+        assert again.ok(202)["retry_count"] == 2
         assert (await ended(live, first["id"]))["status"] == "succeeded"
         assert len(live.upstream.calls) == 3
 
