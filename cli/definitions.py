@@ -18,7 +18,8 @@ from studio.clients.api import ApiClient
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import AnyWorkflow, parse_workflow
 from studio.contracts.reports import ApplyReport, Graph
-from studio.documents import load_documents
+from studio.document_writer import join_documents
+from studio.documents import MAX_CHARACTERS, load_documents
 from studio.engine.checks import check_workflow
 from studio.engine.drawing import workflow_graph
 from studio.errors import InvalidInput
@@ -128,7 +129,8 @@ def _read_workflow(sources: Sources, index: int) -> AnyWorkflow:
 async def apply_sources(api: ApiClient, sources: Sources, *, dry_run: bool = False) -> ApplyReport:
     """Apply all documents in one request. Raises `FilesRejected` with the place of everything that is wrong."""
     try:
-        return await api.apply(sources.values, dry_run=dry_run)
+        text = join_documents([document.text for document in sources.documents])
+        return await api.apply(text if len(text) <= MAX_CHARACTERS else sources.values, dry_run=dry_run)
     except InvalidInput as error:
         places = [place for fault in error.errors if (place := sources.place_error(fault)) is not None]
         if not places:

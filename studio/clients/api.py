@@ -48,9 +48,16 @@ class ApiClient:
     async def __aexit__(self, *_exc: object) -> None:
         await self._session.close()
 
-    async def apply(self, documents: Sequence[Json], *, dry_run: bool = False) -> ApplyReport:
-        """Create or update all or none. An error's `loc` begins with `body` and the document's place in `documents`."""
-        answer = await self._call("POST", ("apply",), {"dry_run": str(dry_run).lower()}, list(documents))
+    async def apply(self, documents: Sequence[Json] | str, *, dry_run: bool = False) -> ApplyReport:
+        """Create or update all or none; of YAML text the store keeps comments and order, too.
+
+        An error's `loc` begins with `body` and the document's place in `documents`.
+        """
+        query = {"dry_run": str(dry_run).lower()}
+        if isinstance(documents, str):
+            answer = await self._call("POST", ("apply",), query, yaml=documents)
+        else:
+            answer = await self._call("POST", ("apply",), query, list(documents))
         return ApplyReport.model_validate_json(answer)
 
     async def validate(self, documents: Sequence[Json]) -> ValidationReport:
@@ -233,10 +240,15 @@ class ApiClient:
         query: _Query,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        yaml: str | None = None,
     ) -> bytes:
+        """`yaml` is sent in place of a JSON body."""
         sent = dict(headers or {})
         data = None
-        if body is not None:
+        if yaml is not None:
+            data = io.BytesIO(yaml.encode())
+            sent["Content-Type"] = "application/yaml"
+        elif body is not None:
             data = io.BytesIO(orjson.dumps(body))
             sent["Content-Type"] = "application/json"
         async with (

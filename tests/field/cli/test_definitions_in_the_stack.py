@@ -28,6 +28,12 @@ class TestCatalog:
         done = (await definitions("apply", "-f", "shown.yaml")).ok()
         assert done.out.split()[0] == "unchanged"
 
+    async def test_export_gives_back_what_was_written(self, definitions: Studio) -> None:
+        text = f"# what it is for\n{AGENT}# and why\n"
+        definitions.write("writer.yaml", text)
+        (await definitions("apply", "-f", "writer.yaml")).ok()
+        assert (await definitions("export", "--kind", "agent")).ok().out == text
+
     async def test_show_an_older_version(self, definitions: Studio) -> None:
         for model in ("one", "two"):
             definitions.write("writer.yaml", f"{AGENT}model: local/{model}\n")
