@@ -27,8 +27,8 @@ class TestEndedByTemporal:
         first = (await timed.api.post("/schedules/clock/trigger")).ok(202)["run_id"]
         await waiting(timed, 1)
         second = (await timed.api.post("/schedules/clock/trigger")).ok(202)["run_id"]
-        shown = await timed.api.until("/runs", lambda found: found["items"][-1]["status"] == "terminated")
-        assert [(run["id"], run["status"]) for run in shown["items"]] == [(second, "waiting"), (first, "terminated")]
+        settled = [(second, "waiting"), (first, "terminated")]
+        await timed.api.until("/runs", lambda found: [(run["id"], run["status"]) for run in found["items"]] == settled)
         (approval,) = await waiting(timed, 1)
         assert approval["run_id"] == second
         recent = (await timed.api.get("/schedules/clock")).ok()["recent"]
