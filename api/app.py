@@ -101,6 +101,7 @@ async def _open(settings: ApiSettings, stack: AsyncExitStack) -> Parts:
     run_service = RunService(database, executions, launcher, mender, stalls, stream, ui_root=ui_root)
     reruns = Reruns(run_service, launcher, mender, database, executions, stream)
     steering = Steering(run_service, executions, database)
+    stack.push_async_callback(steering.close)
     hub = EventHub(stream, run_service.refreshed)
     stack.push_async_callback(hub.close)
     kept = Schedules(database, TemporalSchedules(temporal, settings.temporal_task_queue))

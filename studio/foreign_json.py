@@ -61,7 +61,7 @@ def _storable(value: Json, levels: int) -> Json:  # noqa: PLR0911 - one line a t
         case None | bool():
             return value
         case str():
-            return _whole_text(value) if _has_surrogates(value) else value
+            return _whole_text(value) if has_surrogates(value) else value
         case int():
             return value if _SMALLEST <= value <= _LARGEST else _digits(value)
         case float():
@@ -82,8 +82,14 @@ def _whole_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _has_surrogates(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+def has_surrogates(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _digits(number: int) -> str:
@@ -110,7 +116,7 @@ def write_any_json(value: Json, default: Callable[[Any], Any] | None = None) -> 
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=default)
     if "NaN" in text or "Infinity" in text:
         text = json.dumps(storable(value), ensure_ascii=False, separators=(",", ":"), default=default)
-    return (_whole_text(text) if _has_surrogates(text) else text).encode()
+    return (_whole_text(text) if has_surrogates(text) else text).encode()
 
 
 def depth_exceeds(value: Json, levels: int) -> bool:

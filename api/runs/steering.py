@@ -1,6 +1,5 @@
 """What can be said to a run that goes on: pause, resume, other limits, a signal, a person's decision."""
 
-import asyncio
 import hashlib
 from contextlib import suppress
 from difflib import get_close_matches
@@ -31,6 +30,7 @@ from studio.engine.plan import walk
 from studio.errors import Conflict, DependencyUnavailable, FieldError, InvalidInput, NotFound
 from studio.store.approvals import hide_approval
 from studio.store.idempotency import find_signal, forget_signal, json_hash, keep_key, signal_told
+from studio.tasks import Flights
 from workflows.names import LIMITS, PAUSE, RESERVED, RESUME, child_workflow_id
 
 MAX_NAMED = 5
@@ -51,7 +51,10 @@ class Steering:
         self._runs = runs
         self._executions = executions
         self._database = database
-        self._looks: dict[str, asyncio.Task[Run]] = {}
+        self._looks = Flights[Run]()
+
+    async def close(self) -> None:
+        await self._looks.close()
         """Under way, by run."""
 
     async def pause(self, run_id: str) -> Run:
@@ -182,11 +185,7 @@ class Steering:
 
     async def _look(self, run_id: str) -> Run:
         """Those who decide at one time look once: of what changes meanwhile the workflow knows."""
-        look = self._looks.get(run_id)
-        if look is None:
-            look = self._looks[run_id] = asyncio.create_task(self._runs.get(run_id))
-            look.add_done_callback(lambda _: self._looks.pop(run_id))
-        return await asyncio.shield(look)
+        return await self._looks.get(run_id, lambda: self._runs.get(run_id))
 
     async def _approval(self, run_id: str, path: str) -> tuple[Run, StepRun]:
         run = await self._look(run_id)

@@ -59,7 +59,9 @@ class Sweep:
         async for run_ids in self._executions.stopped_since(since):
             async with self._database.read() as session:
                 rows = await open_runs(session, run_ids)
-            await asyncio.gather(*map(self._reconcile, rows))
+            for failed in await asyncio.gather(*map(self._reconcile, rows), return_exceptions=True):
+                if failed is not None:
+                    raise failed
 
     async def _reconcile(self, row: RunRow) -> None:
         """Raises `DependencyUnavailable`, and `SQLAlchemyError`. What is wrong with one run costs no other."""

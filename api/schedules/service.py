@@ -22,6 +22,7 @@ from api.schedules.temporal import (
     NotOnTemporal,
     NotTriggered,
     TemporalSchedules,
+    Trigger,
     Triggered,
     backfill_limit,
     fire_request,
@@ -43,7 +44,7 @@ from studio.db.engine import Database, WriteSession
 from studio.db.tables import DefinitionRow, RunRow
 from studio.errors import Conflict, DependencyUnavailable, FieldError, invalid
 from studio.store.definitions import find_definition
-from studio.store.idempotency import find_started, json_hash, keep_key
+from studio.store.idempotency import find_started, forget_key, json_hash, keep_key, name_started
 from studio.store.reading import UnreadableRow, shown
 from studio.store.runs import RunFilter, get_run, list_runs
 
@@ -51,6 +52,9 @@ RECENT = 10
 MAX_BACKFILL = 500
 """Moments; Temporal keeps at most a thousand starts waiting for a schedule."""
 DESCRIBED_AT_ONCE = 20
+LOCKED_SECONDS = 0.5
+"""How long a trigger is watched under the schedule's lock: the next one must know of the run that it starts."""
+UNLOCKED_SECONDS = 2.5
 ROW_SECONDS = 2.0
 ROW_POLL_SECONDS = 0.03
 
@@ -116,17 +120,35 @@ class Schedules:
             known = None if key is None else await find_started(session, row.id, key, hashed)
             if known is not None:
                 return row, Triggered(run_id=known or None)
-            try:
-                found = await self._on_temporal(
-                    row, lambda: self.temporal.trigger(row.id, overlap, _request_id(row, key))
-                )
-            except NotTriggered as error:
-                raise _not_triggered(row, error.running) from None
+            trigger = await self._on_temporal(row, lambda: self.temporal.trigger(row.id, overlap, _hashed(row, key)))
+            found = await self._triggered(row, trigger, LOCKED_SECONDS)
             if key is not None:
                 await keep_key(session, row.id, key, hashed, found.run_id or "", utc_now())
+        if found == Triggered():
+            found = await self._triggered_late(row, trigger, key)
         if found.run_id is not None:
             await self._until_known(found.run_id)
         return row, found
+
+    async def _triggered(self, row: DefinitionRow, trigger: Trigger, seconds: float) -> Triggered:
+        try:
+            return await self.temporal.triggered(trigger, seconds)
+        except NotTriggered as error:
+            raise _not_triggered(row, error.running) from None
+
+    async def _triggered_late(self, row: DefinitionRow, trigger: Trigger, key: str | None) -> Triggered:
+        """Without the lock: Temporal may be slow, and SQLite has one for all writes."""
+        try:
+            found = await self._triggered(row, trigger, UNLOCKED_SECONDS)
+        except Conflict:
+            if key is not None:
+                async with self._database.write() as session:
+                    await forget_key(session, row.id, key)
+            raise
+        if key is not None and found.run_id is not None:
+            async with self._database.write() as session:
+                await name_started(session, row.id, key, found.run_id)
+        return found
 
     async def _until_known(self, run_id: str) -> None:
         """A worker writes the run's row. When none does so soon, the run's id is answered before it can be read."""
@@ -154,7 +176,7 @@ class Schedules:
         async with self._locked(ref, project_id) as (session, row):
             if key is not None and await find_started(session, row.id, key, hashed) is not None:
                 return row
-            await self._on_temporal(row, lambda: self._backfill(row, window, _request_id(row, key)))
+            await self._on_temporal(row, lambda: self._backfill(row, window, _hashed(row, key) or str(uuid4())))
             if key is not None:
                 await keep_key(session, row.id, key, hashed, "", utc_now())
         return row
@@ -252,8 +274,8 @@ def paused_change(before: JsonObject, after: JsonObject) -> bool | None:
     return None if before.get("paused", False) == now else now
 
 
-def _request_id(row: DefinitionRow, key: str | None) -> str:
-    return str(uuid4()) if key is None else json_hash([row.id, key])
+def _hashed(row: DefinitionRow, key: str | None) -> str | None:
+    return None if key is None else json_hash([row.id, key])
 
 
 def _not_triggered(row: DefinitionRow, running: str | None) -> Conflict:

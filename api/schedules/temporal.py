@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from uuid import uuid4
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.schedule.v1 import ScheduleInfo
@@ -52,8 +53,6 @@ _OVERLAPS: dict[Overlap, ScheduleOverlapPolicy] = {
 }
 
 
-TRIGGER_SECONDS = 3.0
-"""How long it is watched what becomes of a trigger; Temporal takes about 50 ms."""
 TRIGGER_POLL_SECONDS = 0.03
 
 
@@ -75,6 +74,15 @@ class Triggered:
 
     run_id: str | None = None
     waits_for: str | None = None
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One that Temporal has taken, with the schedule as it was before."""
+
+    schedule_id: str
+    workflow_id: str
+    before: ScheduleInfo
 
 
 @asynccontextmanager
@@ -172,8 +180,8 @@ class TemporalSchedules:
         except NotOnTemporal:
             pass
 
-    async def trigger(self, schedule_id: str, overlap: Overlap | None, request_id: str) -> Triggered:
-        """Start its run now. Temporal takes requests of one id once.
+    async def trigger(self, schedule_id: str, overlap: Overlap | None, key: str | None) -> Trigger:
+        """Start its run now. Temporal takes the same key once, until the overlap policy lets a trigger start nothing.
 
         Temporal names what it starts by the second, and one name runs once at a time. So a trigger is for the second
         after the newest when both would be in the same; callers hold the schedule's lock.
@@ -188,7 +196,7 @@ class TemporalSchedules:
             namespace=self._client.namespace,
             schedule_id=schedule_id,
             identity=self._client.identity,
-            request_id=request_id,
+            request_id=str(uuid4()) if key is None else f"{key}-{before.overlap_skipped}",
         )
         # Without a policy the schedule's own counts.
         policy = 0 if overlap is None else int(_OVERLAPS[overlap])
@@ -196,23 +204,26 @@ class TemporalSchedules:
         request.patch.trigger_immediately.scheduled_time.FromDatetime(moment)
         async with _asking():
             await self._client.workflow_service.patch_schedule(request)
-        return await self._triggered(schedule_id, f"{schedule_id}-{moment:%Y-%m-%dT%H:%M:%SZ}", before)
+        return Trigger(schedule_id, f"{schedule_id}-{moment:%Y-%m-%dT%H:%M:%SZ}", before)
 
-    async def _triggered(self, schedule_id: str, workflow_id: str, before: ScheduleInfo) -> Triggered:
-        """What became of a trigger, as far as it can be seen within `TRIGGER_SECONDS`."""
+    async def triggered(self, trigger: Trigger, seconds: float) -> Triggered:
+        """What became of it, as far as it can be seen within so long; Temporal takes about 50 ms.
+
+        Raises `NotTriggered`.
+        """
         running: str | None = None
-        deadline = asyncio.get_running_loop().time() + TRIGGER_SECONDS
+        deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
-            started = await self._run_of(workflow_id)
+            started = await self._run_of(trigger.workflow_id)
             if started is not None:
                 return Triggered(run_id=started)
             async with _asking():
-                info = (await self._handle(schedule_id).describe()).raw_description.info
+                info = (await self._handle(trigger.schedule_id).describe()).raw_description.info
             if info.running_workflows:
                 running = await self._run_of(info.running_workflows[-1].workflow_id)
-            if info.overlap_skipped > before.overlap_skipped:
+            if info.overlap_skipped > trigger.before.overlap_skipped:
                 raise NotTriggered(running)
-            if info.buffer_size > before.buffer_size and running is not None:
+            if info.buffer_size > trigger.before.buffer_size and running is not None:
                 return Triggered(waits_for=running)
             await asyncio.sleep(TRIGGER_POLL_SECONDS)
         return Triggered(waits_for=running)

@@ -1,5 +1,6 @@
 """From what a model's call gave to what its step gives: the same on every driver."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ CUT = "length"
 """The `finish_reason` of an answer that reached `max_tokens`."""
 _THINKS, _THOUGHT = "<think>", "</think>"
 _NO_SPACE = re.compile(r"\S")
-_MARKS = re.compile(r'\\.|["{}]', re.DOTALL)
+_MARKS = re.compile(r'\\.|["{}[\]]', re.DOTALL)
+_DEEPEST = 500
+"""Levels that are read. Python's reader stops somewhere below a thousand, and where depends on who calls it."""
 
 
 def output_of(command: RunAgent, text: str, finish_reason: str | None) -> Json | RunError:
@@ -68,32 +71,36 @@ def _objects(text: str) -> Iterator[Json]:
     decoder = json.JSONDecoder()
     start = text.find("{")
     while start >= 0:
-        end = _behind(text, start)
-        try:
-            yield decoder.decode(text[start:end])  # alone: an error counts the lines before it
-        except ValueError:
-            pass
-        except RecursionError:
+        end, levels = _behind(text, start)
+        if levels > _DEEPEST:
             return
+        with contextlib.suppress(ValueError):
+            yield decoder.decode(text[start:end])  # alone: an error counts the lines before it
         start = text.find("{", end)
 
 
-def _behind(text: str, start: int) -> int:
-    """Where the braces that open at `start` are closed; the text's end when they are not. Braces in quotes are text."""
-    depth, is_quoted = 0, False
+def _behind(text: str, start: int) -> tuple[int, int]:
+    """Where the braces that open at `start` are closed, the text's end when they are not, and how many levels are
+    inside. What is in quotes is text.
+    """
+    depth = level = deepest = 0
+    is_quoted = False
     for mark in _MARKS.finditer(text, start):
         match mark.group():
             case '"':
                 is_quoted = not is_quoted
-            case "{" if not is_quoted:
-                depth += 1
-            case "}" if not is_quoted:
-                depth -= 1
+            case "{" | "[" as opening if not is_quoted:
+                depth += opening == "{"
+                level += 1
+                deepest = max(deepest, level)
+            case "}" | "]" as closing if not is_quoted:
+                depth -= closing == "}"
+                level -= 1
                 if depth == 0:
-                    return mark.end()
+                    return mark.end(), deepest
             case _:
                 pass
-    return len(text)
+    return len(text), deepest
 
 
 def step_timeout(limit: timedelta) -> RunError:

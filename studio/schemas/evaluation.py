@@ -67,7 +67,7 @@ class Evaluator:
 
     def _begin(self, request: Request) -> Outcome | Work:
         schema = request.schema
-        self._meter.spend(3)
+        self._meter.spend(5)
         if schema is METASCHEMA:
             return self._metaschema(request.value)
         if isinstance(schema, bool):

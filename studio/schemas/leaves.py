@@ -126,7 +126,13 @@ def _is_multiple(value: float, step: float) -> bool:
     """As written in decimal, so that 0.3 is a multiple of 0.1."""
     if isinstance(value, int) and isinstance(step, int):
         return value % step == 0
-    return math.isfinite(value) and (Fraction(repr(value)) / Fraction(repr(step))).denominator == 1
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return (_as_written(value) / _as_written(step)).denominator == 1
+
+
+def _as_written(number: float) -> Fraction:
+    return Fraction(number if isinstance(number, int) else repr(number))
 
 
 def _multiple_of(argument: Json, meter: Meter) -> Check:

@@ -1,11 +1,13 @@
 """Whether something is a JSON Schema that values can be checked against: found when it is stored."""
 
 import contextlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 from studio.contracts.base import Json, JsonObject
+from studio.foreign_json import has_surrogates
 from studio.schemas.defaults import Defaults
 from studio.schemas.evaluation import Evaluator
 from studio.schemas.kinds import is_object
@@ -33,8 +35,12 @@ def schema_problems(schema: Json, meter: Meter) -> list[Problem]:
         return [_problem((), f"the schema is nested more than {MAX_DEPTH} deep")]
     if size_of(schema, MAX_VALUES) > MAX_VALUES:
         return [_problem((), f"the schema holds more than {MAX_VALUES} values")]
-    if schema is True or schema is False:
-        return []
+    if has_surrogates(json.dumps(schema, ensure_ascii=False)):
+        return [_problem((), "the schema holds half of a surrogate pair, which is no character")]
+    return [] if isinstance(schema, bool) else _problems(cast("JsonObject", schema), meter)
+
+
+def _problems(schema: JsonObject, meter: Meter) -> list[Problem]:
     wrong = [_form_problem(error) for error, _ in zip(SCHEMAS.iter_errors(schema), range(MAX_ERRORS), strict=False)]
     if wrong:
         return wrong

@@ -51,6 +51,12 @@ async def forget_retry_keys(session: WriteSession, run_id: str, since: datetime)
     await session.execute(delete(IdempotencyRow).where(*made))
 
 
+async def name_started(session: WriteSession, definition_id: str, key: str, run_id: str) -> None:
+    """What the key started was not known yet when it was kept."""
+    used = (IdempotencyRow.scope == definition_id, IdempotencyRow.key == key)
+    await session.execute(update(IdempotencyRow).where(*used).values(run_id=run_id))
+
+
 async def forget_key(session: WriteSession, definition_id: str, key: str) -> None:
     used = await session.get(IdempotencyRow, (definition_id, key))
     if used is not None:

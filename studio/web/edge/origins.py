@@ -57,9 +57,9 @@ class OriginPolicy:
             )
         if (origin is None and site is None) or (scope["type"] == "http" and scope["method"] in _SAFE):
             return None
-        return None if self._may_change(scope["path"], origin, site) else _foreign_page()
+        return None if self._may_change(scope["path"], host, origin, site) else _foreign_page()
 
-    def _may_change(self, path: str, origin: bytes | None, site: bytes | None) -> bool:
+    def _may_change(self, path: str, host: bytes | None, origin: bytes | None, site: bytes | None) -> bool:
         if origin is not None:
             if any(path.startswith(start) and origin in origins for start, origins in self._pages.items()):
                 return True
@@ -67,8 +67,10 @@ class OriginPolicy:
             name = None if match is None else host_name(match[1])
             if name is not None and name in self._listed:
                 return True
-            if self._hosts is not None and name not in self._hosts:
-                return False
+            if self._hosts is not None:
+                return name in self._hosts and site != b"cross-site"
+            if site is None:  # a browser over plain HTTP
+                return name is not None and host is not None and name == host_name(host)
         return site != b"cross-site"
 
 

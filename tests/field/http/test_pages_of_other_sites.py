@@ -115,6 +115,14 @@ class TestBehindAGateway:
         assert refused is not None
         assert refused.status == 403
 
+    @pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3"])  # noqa: S104 - that is the case
+    @pytest.mark.parametrize("origin", [EVIL, "null", "http://10.1.2.3.evil.example", "https://evil.example:8000"])
+    def test_a_page_of_another_site_over_plain_http_where_none_is_named(self, host: str, origin: str) -> None:
+        refused = _asked(_policy(host), ("host", "10.1.2.3:8000"), ("origin", origin))
+        assert refused is not None
+        assert refused.status == 403
+        assert _asked(_policy(host), ("host", "10.1.2.3:8000"), ("origin", "http://10.1.2.3:5173")) is None
+
     def test_only_those_that_are_named(self) -> None:
         policy = _policy("0.0.0.0", "studio.example")  # noqa: S104 - that is the case
         assert _asked(policy, ("host", "Studio.Example:443"), ("origin", "https://studio.example")) is None

@@ -2,9 +2,13 @@
 
 import asyncio
 
+import pytest
+
+from api.schedules import service
 from studio.contracts.base import Json, JsonObject
 from tests.api.conftest import Live
 from tests.support.scripted_upstream import Reply
+from tests.support.services import Answer
 
 ECHO: JsonObject = {"id": "echo", "transform": "${{ input }}"}
 ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
@@ -16,9 +20,13 @@ async def store(live: Live, step: JsonObject, **fields: Json) -> None:
     (await live.api.post("/schedules", CLOCK | fields)).ok(201)
 
 
-async def trigger(live: Live, *, key: str | None = None, **body: Json) -> JsonObject:
+async def trigger_with(key: str | None, live: Live, **body: Json) -> Answer:
     headers = {} if key is None else {"Idempotency-Key": key}
-    return (await live.api.request("POST", "/schedules/clock/trigger", body, headers=headers)).ok(202)
+    return await live.api.request("POST", "/schedules/clock/trigger", body, headers=headers)
+
+
+async def trigger(live: Live, *, key: str | None = None, **body: Json) -> JsonObject:
+    return (await trigger_with(key, live, **body)).ok(202)
 
 
 class TestRunNow:
@@ -66,6 +74,45 @@ class TestRunNow:
         other = await timed.api.request("POST", "/schedules/clock/trigger", {"overlap": "skip"}, headers=headers)
         assert "Idempotency-Key 'k'" in other.problem(409, "conflict")["detail"]
         assert (await timed.api.get("/schedules/clock")).ok()["fired"] == 1
+
+    async def test_a_key_whose_trigger_was_refused_may_be_sent_again(self, timed: Live) -> None:
+        await store(timed, ASK)
+        timed.upstream.default = Reply(text="a b", hold_after=0)
+        first = (await trigger(timed))["run_id"]
+        for _ in range(2):
+            assert (await trigger_with("k", timed)).problem(409, "conflict")["run_id"] == first
+        await timed.upstream.wait_for_calls(1, "held")
+        timed.upstream.release()
+        await timed.api.finished(first)
+        async with asyncio.timeout(20):
+            while (sent := await trigger_with("k", timed)).status != 202:
+                sent.problem(409, "conflict")  # Temporal has not seen yet that the first has ended
+        again = await trigger(timed, key="k")
+        assert sent.ok(202)["run_id"] == again["run_id"] != first
+
+
+class TestRunNowWhileTemporalIsSlow:
+    """What becomes of a trigger is not seen under the lock."""
+
+    @pytest.fixture(autouse=True)
+    def _unseen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(service, "LOCKED_SECONDS", 0)
+
+    async def test_the_answer_and_the_key_still_name_the_run(self, timed: Live) -> None:
+        await store(timed, ECHO)
+        answers = [await trigger(timed, key="k") for _ in range(2)]
+        assert answers[0]["run_id"] == answers[1]["run_id"]
+        assert (await timed.api.finished(answers[0]["run_id"]))["status"] == "succeeded"
+
+    async def test_what_the_overlap_policy_refuses_is_refused_and_its_key_forgotten(self, timed: Live) -> None:
+        await store(timed, ASK)
+        timed.upstream.default = Reply(text="a b", hold_after=0)
+        first = (await trigger(timed))["run_id"]
+        for _ in range(2):
+            assert (await trigger_with("k", timed)).problem(409, "conflict")["run_id"] == first
+        await timed.upstream.wait_for_calls(1, "held")
+        timed.upstream.release()
+        await timed.api.finished(first)
 
 
 class TestBackfill:

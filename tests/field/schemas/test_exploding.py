@@ -185,6 +185,8 @@ class TestStored:
             ({"properties": {"a": {"type": "text"}}}, ["properties", "a", "type"], '"text" is not a type'),
             ({"minLength": None}, ["minLength"], "null"),
             ({"enum": [1] * 30_000}, [], "more than 20000 values"),
+            ({"items": {"const": "\ud83d"}}, [], "surrogate"),
+            ({"properties": {"\ude00": {}}}, [], "surrogate"),
             (
                 {"properties": {"n": {"type": "integer", "default": "x"}}},
                 ["properties", "n", "default"],

@@ -41,6 +41,12 @@ class TestParseAnswer:
     def test_many_open_braces_take_no_time(self) -> None:
         assert parse_answer("{" * 500_000) == "{" * 500_000
 
+    @pytest.mark.parametrize(("levels", "is_read"), [(499, True), (500, False), (900, False)])
+    def test_how_deep_it_is_read_does_not_depend_on_who_asks(self, levels: int, is_read: bool) -> None:
+        text = '{"a": ' + "[" * levels + '"]"' + "]" * levels + "}"
+        assert (parse_answer(text) != text) is is_read
+        assert (_at_depth(300, text) != text) is is_read
+
     @pytest.mark.parametrize(("piece", "times"), [("{a}", 60_000), ("</think>", 200_000)])
     def test_many_of_a_kind_take_no_time(self, piece: str, times: int) -> None:
         text = piece * times
@@ -85,3 +91,7 @@ class TestManagersAnswer:
         run = Run(team(), "task")
         done(run, "manager.round-1", "It is done.")
         assert run.ends[0].output == "It is done."
+
+
+def _at_depth(calls: int, text: str) -> Json:
+    return parse_answer(text) if calls == 0 else _at_depth(calls - 1, text)
