@@ -44,6 +44,7 @@ worker is killed. Shorter, and a worker that is only busy would replay runs that
 
 
 def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[Callable[..., Any]]) -> Worker:
+    deployment = _deployment(settings)
     pollers = PollerBehaviorAutoscaling(maximum=settings.worker_max_pollers)
     return Worker(
         client,
@@ -57,7 +58,9 @@ def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[
         tuner=_tuner(settings),
         workflow_task_poller_behavior=pollers,
         activity_task_poller_behavior=pollers,
-        deployment_config=_deployment(settings),
+        deployment_config=deployment,
+        # Else the SDK reads all modules to name the build, which takes about a second.
+        build_id=None if deployment else "unversioned",
         max_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
         default_heartbeat_throttle_interval=timedelta(seconds=HEARTBEAT_THROTTLE_SECONDS),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=TAKE_OVER_SECONDS),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from api.agents import endpoints as agents
 from api.apply import endpoints as documents
@@ -41,6 +41,8 @@ from studio.store.event_stream import EventStream
 from studio.temporal import connect_temporal
 from studio.web.app import create_base_app
 from studio.web.health import Check, Checks
+from studio.web.openapi import operation_id
+from studio.web.responses import JSONResponse
 
 DESCRIPTION = """Agents and workflows, declared as documents and run durably on Temporal.
 
@@ -54,6 +56,19 @@ _LINKS = {
     "Run": "/api/v1/runs/{run_id}",
     "Batch": "/api/v1/batches/{batch_id}",
 }
+
+
+def _endpoints() -> APIRouter:
+    router = APIRouter(default_response_class=JSONResponse, generate_unique_id_function=operation_id)
+    definitions = (documents, agents, workflows, schedules)
+    runs_and_more = (runs, rerun_endpoints, steering_endpoints, approvals, events, websocket, batches)
+    for part in (*definitions, *runs_and_more, codec):
+        router.include_router(part.router)
+    return router
+
+
+_ENDPOINTS = _endpoints()
+"""FastAPI reads all signatures at the first request, which takes a while, and keeps what it found here."""
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -78,10 +93,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         links=_LINKS,
     )
     add_database_handlers(app)
-    definitions = (documents, agents, workflows, schedules)
-    runs_and_more = (runs, rerun_endpoints, steering_endpoints, approvals, events, websocket, batches)
-    for part in (*definitions, *runs_and_more, codec):
-        app.include_router(part.router)
+    app.router.routes.extend(_ENDPOINTS.routes)
     if ui_url is not None:
         app.add_middleware(CodecCors, prefix=codec.PREFIX, ui_url=ui_url)
     return app

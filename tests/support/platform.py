@@ -26,7 +26,6 @@ from studio.contracts.events import RunEvent
 from studio.contracts.ids import IdPrefix, new_id, new_span_id, new_trace_id
 from studio.contracts.runs import Resumption, Run, RunContext, RunRequest, StepRun
 from studio.db.engine import Database
-from studio.db.migrate import migrate_database
 from studio.db.tables import RunRow
 from studio.engine.plan import compile_plan
 from studio.engine.reruns import plan_rerun
@@ -34,6 +33,7 @@ from studio.store.event_stream import EventStream
 from studio.store.runs import get_run, insert_run, to_run
 from studio.temporal import connect_temporal
 from tests.support.asgi_server import serving
+from tests.support.databases import migrate_new
 from tests.support.scripted_upstream import ScriptedUpstream
 from tests.support.span_sink import SpanSink
 
@@ -199,9 +199,9 @@ async def open_engine(
     settings: WorkerSettings, upstream: ScriptedUpstream, spans: SpanSink, *, worker: bool = True
 ) -> AsyncGenerator[Engine, None]:
     """A migrated database and, unless the test starts one as a process of its own, a running worker."""
+    await migrate_new(settings.resolved_database_url())
     database = Database(settings.resolved_database_url())
     try:
-        await migrate_database(database)
         client = await connect_temporal(settings, database)
         async with EventStream(settings.redis_url) as stream, AsyncExitStack() as stack:
             if worker:

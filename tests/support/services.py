@@ -16,8 +16,8 @@ from api.app import create_app
 from api.settings import ApiSettings
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.ids import IdPrefix, new_id
-from studio.db.migrate import migrate
 from tests.support.asgi_server import serving
+from tests.support.databases import migrate_new
 from tests.support.ports import free_port
 
 SECRET_KEY = SecretStr("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
@@ -138,6 +138,6 @@ def api_settings(folder: Path, **overrides: Any) -> ApiSettings:
 @asynccontextmanager
 async def serving_api(settings: ApiSettings, *, migrated: bool = True) -> AsyncGenerator[RunningApi]:
     if migrated:
-        await migrate(settings)
+        await migrate_new(settings.resolved_database_url())
     async with serving(create_app(settings)) as url, aiohttp.ClientSession(url) as http:
         yield RunningApi(url, settings, http)
