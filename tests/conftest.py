@@ -11,6 +11,7 @@ import pytest
 
 from cli.stack import parts
 from studio.heap import settle_heap
+from tests.support.databases import postgres_database, sqlite_database
 from tests.support.object_store import CREDENTIALS, object_store
 from tests.support.ports import free_port
 from tests.support.postgres import postgres
@@ -92,6 +93,14 @@ def postgres_url() -> Iterator[str]:
     """PostgreSQL 18, SQLAlchemy URL with psycopg; the database `postgres` of its superuser `postgres`."""
     with tempfile.TemporaryDirectory(prefix="studio-postgres-") as folder, postgres(Path(folder)) as url:
         yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: the test runs once with each engine."""
+    if request.param == "sqlite":
+        return sqlite_database(tmp_path)
+    return postgres_database(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(scope="session")

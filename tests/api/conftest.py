@@ -10,7 +10,7 @@ import pytest
 
 from studio.contracts.base import Json, JsonObject
 from studio.contracts.ids import IdPrefix, new_id
-from tests.support.databases import postgres_database, sqlite_database
+from tests.support.databases import sqlite_database
 from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
 from tests.support.prompt_engine import migrated, prompt_engine
 from tests.support.scripted_upstream import ScriptedUpstream
@@ -18,11 +18,9 @@ from tests.support.services import SECRET_KEY, RunningApi, api_settings, serving
 from tests.support.span_sink import SpanSink
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("postgres_url"))
+@pytest.fixture
+def database_url(either_database: str) -> str:
+    return either_database
 
 
 @pytest.fixture

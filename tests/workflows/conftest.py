@@ -3,16 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.databases import postgres_database, sqlite_database
+from tests.support.databases import sqlite_database
 from tests.support.platform import Engine, open_engine, scripted_llm_engine, worker_settings
 from tests.support.span_sink import SpanSink
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("postgres_url"))
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """One database is enough: what goes on is in Temporal. `test_sequential.py` and `test_retention.py` use both."""
+    return sqlite_database(tmp_path)
 
 
 @pytest.fixture

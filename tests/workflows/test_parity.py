@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,7 +17,6 @@ from studio.contracts.runs import Run, RunEnd
 from studio.engine.memory_driver import MemoryDriver, MemoryRun
 from studio.engine.state import CancelRequested, RunFacts
 from tests.support.child_scripts import CHILDREN, FAILING_CHILDREN, HELD_CHILD, LOST_RACE, RECURSION
-from tests.support.databases import sqlite_database
 from tests.support.error_scripts import OWN_ERRORS
 from tests.support.outside_scripts import (
     APPROVALS,
@@ -48,12 +46,6 @@ from tests.support.platform import Engine
 from tests.support.scripted_replies import NoPrompts, ScriptedReplies
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: what the drivers differ in is not in it."""
-    return sqlite_database(tmp_path)
 
 
 async def on_temporal(

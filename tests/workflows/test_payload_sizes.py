@@ -1,6 +1,5 @@
 """Values that are large, or many: no payload and no message to Temporal gets larger than it takes."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,15 +7,9 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from studio.contracts.base import JsonObject
 from studio.payload_crowds import EXTERNAL_BYTES
-from tests.support.databases import sqlite_database
 from tests.support.noise import noise
 from tests.support.platform import Engine
 from tests.support.scripted_upstream import Reply
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return sqlite_database(tmp_path)
 
 
 async def largest_event(handle: WorkflowHandle[Any, Any]) -> int:

@@ -2,25 +2,17 @@
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
 from studio.contracts.base import JsonObject
 from studio.contracts.runs import RunProgress
-from tests.support.databases import sqlite_database
 from tests.support.platform import Engine
 from tests.support.scripted_upstream import Reply
 from workflows.names import PROGRESS
 
 REFUSED = Reply(status=400, error={"error": {"message": "no"}})
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: what goes on is in Temporal."""
-    return sqlite_database(tmp_path)
 
 
 def agent(step_id: str, message: str, **fields: object) -> JsonObject:

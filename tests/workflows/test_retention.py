@@ -34,6 +34,11 @@ INNER: JsonObject = {"pattern": "sequential", "steps": [{"id": "deep", "agent": 
 
 
 @pytest.fixture
+def database_url(either_database: str) -> str:
+    return either_database
+
+
+@pytest.fixture
 def cleaner(engine: Engine) -> Cleaner:
     return Cleaner(engine.database, engine.stream, BlobStore(engine.database), engine.client)
 

@@ -9,6 +9,11 @@ from tests.support.platform import Engine
 from tests.support.scripted_upstream import Reply
 
 
+@pytest.fixture
+def database_url(either_database: str) -> str:
+    return either_database
+
+
 def agent(step_id: str, message: str, **fields: object) -> JsonObject:
     return {"id": step_id, "agent": {"message": message}, **fields}
 

@@ -41,66 +41,66 @@ STORY = [
 
 
 class TestOrder:
-    async def test_the_run_starts_before_its_branches_do(self, live: Live) -> None:
+    async def test_the_run_starts_before_its_branches_do(self, lite: Live) -> None:
         branches: list[JsonObject] = [{"id": f"b{n}", "agent": {"message": "question"}} for n in range(20)]
-        await live.workflow({"id": "p", "parallel": {"branches": branches}})
-        live.upstream.default = Reply(text="a")
-        events = await (await watch(live.api, await live.start())).rest()
+        await lite.workflow({"id": "p", "parallel": {"branches": branches}})
+        lite.upstream.default = Reply(text="a")
+        events = await (await watch(lite.api, await lite.start())).rest()
         types = [event["type"] for event in events]
         assert (types[0], types.count("run.started")) == ("run.started", 1)
         assert types.count("step.started") == 21
 
 
 class TestStream:
-    async def test_from_the_first_event_to_the_last(self, live: Live) -> None:
-        await live.workflow(ASK, BLOCK)
-        live.upstream.default = Reply(text="a b c", hold_after=1)
-        run_id = await live.start()
-        stream = await watch(live.api, run_id)
+    async def test_from_the_first_event_to_the_last(self, lite: Live) -> None:
+        await lite.workflow(ASK, BLOCK)
+        lite.upstream.default = Reply(text="a b c", hold_after=1)
+        run_id = await lite.start()
+        stream = await watch(lite.api, run_id)
         events = await stream.until("token")
-        live.upstream.release()
+        lite.upstream.release()
         events += await stream.rest()
         assert [event for event in types(events) if event[0] not in {"token", "usage"}] == STORY
         assert "".join(event["data"]["text"] for event in events if event["type"] == "token") == "a b c"
         assert {event["run_id"] for event in events} == {run_id}
         first = f"id: {events[0]['seq']}\nevent: run.started\ndata: ".encode()
         assert first in stream.raw
-        assert (await so_far(live.api, run_id))["items"] == events
+        assert (await so_far(lite.api, run_id))["items"] == events
 
-    async def test_resumes_with_nothing_lost_and_nothing_twice(self, live: Live) -> None:
-        await live.workflow(ASK, BLOCK)
-        run_id = await live.start()
-        await live.api.finished(run_id)
-        events = await (await watch(live.api, run_id)).rest()
+    async def test_resumes_with_nothing_lost_and_nothing_twice(self, lite: Live) -> None:
+        await lite.workflow(ASK, BLOCK)
+        run_id = await lite.start()
+        await lite.api.finished(run_id)
+        events = await (await watch(lite.api, run_id)).rest()
         for position, event in enumerate(events[:-1]):
-            assert await (await watch(live.api, run_id, event["seq"])).rest() == events[position + 1 :]
-        done = await live.api.request("GET", f"/runs/{run_id}/events", headers={"Last-Event-ID": events[-1]["seq"]})
+            assert await (await watch(lite.api, run_id, event["seq"])).rest() == events[position + 1 :]
+        done = await lite.api.request("GET", f"/runs/{run_id}/events", headers={"Last-Event-ID": events[-1]["seq"]})
         assert (done.status, done.body) == (204, b"")
 
-    async def test_resumes_while_the_run_goes_on(self, live: Live) -> None:
-        await live.workflow(ASK)
-        live.upstream.default = Reply(tokens=[f"{n} " for n in range(200)], token_delay=0.005)
-        run_id = await live.start()
+    async def test_resumes_while_the_run_goes_on(self, lite: Live) -> None:
+        await lite.workflow(ASK)
+        lite.upstream.default = Reply(tokens=[f"{n} " for n in range(200)], token_delay=0.005)
+        run_id = await lite.start()
         events: list[JsonObject] = []
         while not events or not events[-1]["type"].startswith("run.succ"):
-            stream = await watch(live.api, run_id, events[-1]["seq"] if events else None)
+            stream = await watch(lite.api, run_id, events[-1]["seq"] if events else None)
             for _ in range(40):
                 if (event := await stream.next()) is None:
                     break
                 events.append(event)
             stream.answer.close()
-        assert (await so_far(live.api, run_id))["items"] == events
+        assert (await so_far(lite.api, run_id))["items"] == events
 
-    async def test_many_watch_through_one_reader(self, live: Live) -> None:
-        await live.workflow(ASK)
-        live.upstream.default = Reply(text="a b c d e f", hold_after=2)
-        run_id = await live.start()
-        early = [await watch(live.api, run_id) for _ in range(30)]
+    async def test_many_watch_through_one_reader(self, lite: Live) -> None:
+        await lite.workflow(ASK)
+        lite.upstream.default = Reply(text="a b c d e f", hold_after=2)
+        run_id = await lite.start()
+        early = [await watch(lite.api, run_id) for _ in range(30)]
         for stream in early:
             await stream.until("token")
-        late = [await watch(live.api, run_id) for _ in range(30)]
-        assert len([client for client in await _redis_clients(live) if "b" in client["flags"]]) == 1
-        live.upstream.release()
+        late = [await watch(lite.api, run_id) for _ in range(30)]
+        assert len([client for client in await _redis_clients(lite) if "b" in client["flags"]]) == 1
+        lite.upstream.release()
         stories = await asyncio.gather(*(stream.rest() for stream in early + late))
         (longest,) = {orjson.dumps(story) for story in stories[30:]}
         assert types(orjson.loads(longest))[-1] == ("run.succeeded", None)
@@ -147,13 +147,13 @@ class TestStream:
         async with asyncio.timeout(10):
             assert types(await other.rest()) == types(await ahead.rest()) == [("run.succeeded", None)]
 
-    async def test_terminated_while_watched(self, live: Live) -> None:
-        await live.workflow(ASK)
-        live.upstream.default = Reply(text="a b", hold_after=1)
-        run_id = await live.start()
-        stream = await watch(live.api, run_id)
+    async def test_terminated_while_watched(self, lite: Live) -> None:
+        await lite.workflow(ASK)
+        lite.upstream.default = Reply(text="a b", hold_after=1)
+        run_id = await lite.start()
+        stream = await watch(lite.api, run_id)
         await stream.until("token")
-        await live.engine.client.get_workflow_handle(run_id).terminate("by hand")
+        await lite.engine.client.get_workflow_handle(run_id).terminate("by hand")
         async with asyncio.timeout(10):
             rest = await stream.rest()
         assert types(rest)[-1] == ("run.terminated", None)
@@ -200,29 +200,29 @@ class TestStream:
 
 
 class TestSoFar:
-    async def test_pages(self, live: Live) -> None:
-        await live.workflow(ASK, BLOCK)
-        run_id = await live.start()
-        await live.api.finished(run_id)
-        whole = (await so_far(live.api, run_id))["items"]
+    async def test_pages(self, lite: Live) -> None:
+        await lite.workflow(ASK, BLOCK)
+        run_id = await lite.start()
+        await lite.api.finished(run_id)
+        whole = (await so_far(lite.api, run_id))["items"]
         paged: list[JsonObject] = []
         query: dict[str, Any] = {"limit": 4}
         while True:
-            page = await so_far(live.api, run_id, **query)
+            page = await so_far(lite.api, run_id, **query)
             paged += page["items"]
             if page["next_cursor"] is None:
                 break
             query["after"] = page["next_cursor"]
         assert paged == whole
 
-    async def test_of_a_run_that_goes_on(self, live: Live) -> None:
-        await live.workflow(ASK)
-        live.upstream.default = Reply(text="a b", hold_after=1)
-        run_id = await live.start()
-        await (await watch(live.api, run_id)).until("token")
-        assert types((await so_far(live.api, run_id))["items"])[-1] == ("token", "ask")
-        live.upstream.release()
-        await live.api.finished(run_id)
+    async def test_of_a_run_that_goes_on(self, lite: Live) -> None:
+        await lite.workflow(ASK)
+        lite.upstream.default = Reply(text="a b", hold_after=1)
+        run_id = await lite.start()
+        await (await watch(lite.api, run_id)).until("token")
+        assert types((await so_far(lite.api, run_id))["items"])[-1] == ("token", "ask")
+        lite.upstream.release()
+        await lite.api.finished(run_id)
 
     @pytest.mark.parametrize("position", ["x", "1-2-3", "-1", "1" * 40, "1712-"])
     async def test_position_that_is_none(self, idle: Live, position: str) -> None:
@@ -237,60 +237,60 @@ class TestSoFar:
 
 
 class TestLostStream:
-    async def test_expired(self, live: Live) -> None:
-        await live.workflow(ASK, BLOCK)
-        run_id = await live.start()
-        await live.api.finished(run_id)
-        kept = (await so_far(live.api, run_id))["items"]
-        async with Redis.from_url(live.api.settings.redis_url) as redis:
+    async def test_expired(self, lite: Live) -> None:
+        await lite.workflow(ASK, BLOCK)
+        run_id = await lite.start()
+        await lite.api.finished(run_id)
+        kept = (await so_far(lite.api, run_id))["items"]
+        async with Redis.from_url(lite.api.settings.redis_url) as redis:
             await redis.delete(f"studio:run:{{{run_id}}}:events")
-        told = await (await watch(live.api, run_id)).rest()
+        told = await (await watch(lite.api, run_id)).rest()
         assert types(told) == STORY
         assert told[-1]["data"] == kept[-1]["data"]
-        assert told == (await so_far(live.api, run_id))["items"]
-        assert (await live.api.get(f"/runs/{run_id}/events", after=told[-1]["seq"])).status == 204
+        assert told == (await so_far(lite.api, run_id))["items"]
+        assert (await lite.api.get(f"/runs/{run_id}/events", after=told[-1]["seq"])).status == 204
         for position, event in enumerate(kept):
-            rest = types(await (await watch(live.api, run_id, event["seq"])).rest())
+            rest = types(await (await watch(lite.api, run_id, event["seq"])).rest())
             unseen = [found for found in types(kept[position + 1 :]) if found[0] not in {"token", "usage"}]
             assert rest == STORY[-len(rest) :]
             assert len(rest) >= len(unseen)
 
-    async def test_incomplete(self, live: Live) -> None:
-        await live.workflow(ASK, BLOCK)
-        run_id = await live.start()
-        await live.api.finished(run_id)
-        kept = (await so_far(live.api, run_id))["items"]
+    async def test_incomplete(self, lite: Live) -> None:
+        await lite.workflow(ASK, BLOCK)
+        run_id = await lite.start()
+        await lite.api.finished(run_id)
+        kept = (await so_far(lite.api, run_id))["items"]
         lost = [event["seq"] for event in kept if event["step_id"] == "block/one" or event["type"] == "run.succeeded"]
-        async with Redis.from_url(live.api.settings.redis_url) as redis:
+        async with Redis.from_url(lite.api.settings.redis_url) as redis:
             assert await redis.xdel(f"studio:run:{{{run_id}}}:events", *lost) == 3
-        events = await (await watch(live.api, run_id)).rest()
+        events = await (await watch(lite.api, run_id)).rest()
         assert sorted(types(events), key=str) == sorted(types(kept), key=str)
         assert types(events)[-1] == ("run.succeeded", None)
 
-    async def test_failed_run(self, live: Live) -> None:
-        await live.workflow(ECHO, {"id": "bad", "transform": "${{ input.x }}"}, {"id": "never", "transform": 1})
-        run_id = await live.start(input={})
-        await live.api.finished(run_id)
-        kept = (await so_far(live.api, run_id))["items"]
-        async with Redis.from_url(live.api.settings.redis_url) as redis:
+    async def test_failed_run(self, lite: Live) -> None:
+        await lite.workflow(ECHO, {"id": "bad", "transform": "${{ input.x }}"}, {"id": "never", "transform": 1})
+        run_id = await lite.start(input={})
+        await lite.api.finished(run_id)
+        kept = (await so_far(lite.api, run_id))["items"]
+        async with Redis.from_url(lite.api.settings.redis_url) as redis:
             await redis.delete(f"studio:run:{{{run_id}}}:events")
-        told = (await so_far(live.api, run_id))["items"]
+        told = (await so_far(lite.api, run_id))["items"]
         assert types(told) == types(kept)
         assert told[-1]["data"] == kept[-1]["data"]
 
 
 class TestRedisEmptied:
-    async def test_while_a_run_is_watched(self, live: Live) -> None:
-        await live.workflow({**ASK, "id": "before"}, ASK, BLOCK)
-        live.upstream.default = Reply(text="a b")
-        live.upstream.when("question", Reply(text="a b"), Reply(text="a b", hold_after=1))
-        run_id = await live.start()
-        stream, socket = await watch(live.api, run_id), await open_socket(live.api, run_id)
+    async def test_while_a_run_is_watched(self, lite: Live) -> None:
+        await lite.workflow({**ASK, "id": "before"}, ASK, BLOCK)
+        lite.upstream.default = Reply(text="a b")
+        lite.upstream.when("question", Reply(text="a b"), Reply(text="a b", hold_after=1))
+        run_id = await lite.start()
+        stream, socket = await watch(lite.api, run_id), await open_socket(lite.api, run_id)
         seen = [await _until_token_of(reader, "ask") for reader in (stream, socket)]
-        async with Redis.from_url(live.api.settings.redis_url) as redis:
+        async with Redis.from_url(lite.api.settings.redis_url) as redis:
             await redis.flushall()
-        late = await watch(live.api, run_id)
-        live.upstream.release()
+        late = await watch(lite.api, run_id)
+        lite.upstream.release()
         for before, reader in zip(seen, (stream, socket), strict=True):
             events = before + await reader.rest()
             seqs = [read_seq(event["seq"]) for event in events]

@@ -18,21 +18,21 @@ ASK: JsonObject = {"id": "ask", "agent": {"message": "question"}}
 
 
 class TestEvents:
-    async def test_the_same_as_over_sse(self, live: Live) -> None:
-        await live.workflow(ASK, ECHO)
-        live.upstream.default = Reply(text="a b c", hold_after=1)
-        run_id = await live.start()
-        socket, stream = await open_socket(live.api, run_id), await watch(live.api, run_id)
+    async def test_the_same_as_over_sse(self, lite: Live) -> None:
+        await lite.workflow(ASK, ECHO)
+        lite.upstream.default = Reply(text="a b c", hold_after=1)
+        run_id = await lite.start()
+        socket, stream = await open_socket(lite.api, run_id), await watch(lite.api, run_id)
         seen = await socket.until("token")
-        live.upstream.release()
+        lite.upstream.release()
         seen += await socket.rest()
         assert socket.code == 1000
         assert seen == await stream.rest()
         assert types(seen)[-1] == ("run.succeeded", None)
 
         middle = len(seen) // 2
-        assert await (await open_socket(live.api, run_id, seen[middle]["seq"])).rest() == seen[middle + 1 :]
-        assert await (over := await open_socket(live.api, run_id, seen[-1]["seq"])).rest() == []
+        assert await (await open_socket(lite.api, run_id, seen[middle]["seq"])).rest() == seen[middle + 1 :]
+        assert await (over := await open_socket(lite.api, run_id, seen[-1]["seq"])).rest() == []
         assert over.code == 1000
 
     @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ class TestEvents:
 
 
 class TestDocs:
-    async def test_the_reader_in_python(self, live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    async def test_the_reader_in_python(self, lite: Live, capsys: pytest.CaptureFixture[str]) -> None:
         page = (Path(__file__).parents[3] / "docs/streams.md").read_text()
         (code,) = re.findall(r"```python\n(.*?)asyncio\.run", page, re.DOTALL)
         example: dict[str, Any] = {}
-        exec(code.replace("localhost:8000", live.api.url.removeprefix("http://")), example)  # noqa: S102 - our own page
-        await live.workflow(ECHO)
-        await example["watch"](await live.start())
+        exec(code.replace("localhost:8000", lite.api.url.removeprefix("http://")), example)  # noqa: S102 - our own page
+        await lite.workflow(ECHO)
+        await example["watch"](await lite.start())
         printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
         assert [line for line in printed if line.startswith(("run.", "step."))] == [
             "run.started",
@@ -85,12 +85,12 @@ class TestDocs:
 
 
 class TestActions:
-    async def test_pause_resume_signal_and_approve(self, live: Live) -> None:
-        await live.workflow(
+    async def test_pause_resume_signal_and_approve(self, lite: Live) -> None:
+        await lite.workflow(
             {"id": "paid", "wait": {"signal": "paid"}},
             {"id": "review", "approval": {"message": "Send it?", "allow_edit": True}, "input": {"n": 1}},
         )
-        socket = await open_socket(live.api, run_id := await live.start(), actor="ada")
+        socket = await open_socket(lite.api, run_id := await lite.start(), actor="ada")
         await socket.until("step.waiting")
         assert await socket.say(action="pause") == {
             "type": "ack",
@@ -99,7 +99,7 @@ class TestActions:
         }
         await socket.say(action="resume")
         assert (await socket.say(action="signal", name="paid", payload={"amount": 12}))["type"] == "ack"
-        (pending,) = (await live.api.until(f"/runs/{run_id}/approvals", lambda found: bool(found["items"])))["items"]
+        (pending,) = (await lite.api.until(f"/runs/{run_id}/approvals", lambda found: bool(found["items"])))["items"]
         stale = await socket.say(action="approve", step_id="review", decision="approve", hash="0" * 64)
         socket.refused(stale, 409, "conflict")
         decided = await socket.say(
@@ -113,14 +113,14 @@ class TestActions:
         assert decided["result"] == {"decision": "approve", "comment": "fine", "by": "ada", "accepted": True}
         await socket.rest()
         assert socket.code == 1000
-        steps = {step["id"]: step["output"] for step in (await live.api.finished(run_id))["steps"]}
+        steps = {step["id"]: step["output"] for step in (await lite.api.finished(run_id))["steps"]}
         assert steps["paid"] == {"amount": 12}
         assert (steps["review"]["value"], steps["review"]["by"]) == ({"n": 2}, "ada")
 
-    async def test_cancel_while_tokens_flow(self, live: Live) -> None:
-        await live.workflow(ASK)
-        live.upstream.default = Reply(tokens=["a "], token_delay=0.005, endless=True)
-        socket = await open_socket(live.api, await live.start())
+    async def test_cancel_while_tokens_flow(self, lite: Live) -> None:
+        await lite.workflow(ASK)
+        lite.upstream.default = Reply(tokens=["a "], token_delay=0.005, endless=True)
+        socket = await open_socket(lite.api, await lite.start())
         await socket.until("token")
         asked = time.monotonic()
         await socket.ws.send_str('{"action": "cancel"}')
@@ -128,7 +128,7 @@ class TestActions:
         assert types(rest)[-1] == ("run.cancelled", None)
         assert [answer["type"] for answer in socket.answers] == ["ack"]
         assert socket.code == 1000
-        (call,) = await live.upstream.wait_for_calls(1, "abandoned")
+        (call,) = await lite.upstream.wait_for_calls(1, "abandoned")
         assert (call.ended or asked) - asked < 2
 
     async def test_what_is_not_understood_leaves_the_socket_open(self, idle: Live) -> None:
@@ -174,17 +174,17 @@ class TestActions:
             socket.refused(await socket.answer(), 422, "invalid-input")
         assert time.monotonic() - began > 0.45
 
-    async def test_a_run_that_has_ended_meanwhile(self, live: Live) -> None:
-        await live.workflow(ASK)
-        live.upstream.default = Reply(text="a b", hold_after=1)
-        socket = await open_socket(live.api, run_id := await live.start())
+    async def test_a_run_that_has_ended_meanwhile(self, lite: Live) -> None:
+        await lite.workflow(ASK)
+        lite.upstream.default = Reply(text="a b", hold_after=1)
+        socket = await open_socket(lite.api, run_id := await lite.start())
         await socket.until("token")
         problem = socket.refused(
             await socket.say(action="approve", step_id="ask", decision="approve"), 404, "not-found"
         )
         assert "'ask'" in problem["detail"]
-        live.upstream.release()
-        await live.api.finished(run_id)
+        lite.upstream.release()
+        await lite.api.finished(run_id)
         async with asyncio.timeout(10):
             await socket.rest()
         assert socket.code == 1000
