@@ -75,7 +75,7 @@ class LiveView:
         if step.is_block and news.type == "step.started":
             again = f" · round {step.round}" if step.round is not None else ""
             self._print(Text.assemble(_margin(step), ("▸ ", "dim"), (safe(step.title), "bold"), (again, "dim")))
-        elif news.type == "step.retrying":
+        elif news.type == "step.retrying" and news.attempt == step.attempt:  # else it comes late
             why = retrying_text(step.attempt, news.data)
             self._print(Text.assemble(_margin(step), ("↻ ", "yellow"), (f"{safe(step.title):<18}  ", "bold"), why))
         elif step.status in _MARKS and not (step.is_block and step.status == "succeeded"):

@@ -17,6 +17,8 @@ from studio.contracts.events import RunEvent
 LINE_CHARACTERS = 120
 """Longer lines of a model's text are broken between words."""
 QUIET_LINES = frozenset({"usage"})
+OF_AN_ATTEMPT = frozenset({"token", "thinking", "step.retrying"})
+"""What no longer counts once a later attempt has begun: it comes from a worker that was given up."""
 
 
 class PlainView:
@@ -25,6 +27,8 @@ class PlainView:
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], str] = {}
         """Text of (step, kind) that has not ended its line."""
+        self._attempts: dict[str, int] = {}
+        """The newest of each step."""
         self._lost = False
 
     async def __aenter__(self) -> Self:
@@ -49,10 +53,17 @@ class PlainView:
         if self._lost:
             _write("connected again")
             self._lost = False
+        if self._is_superseded(news):
+            return
         if news.type in {"token", "thinking"}:
             self._text(news)
         elif news.type not in QUIET_LINES and not is_echo(news):
             self._state(news)
+
+    def _is_superseded(self, event: RunEvent) -> bool:
+        path = event.step_id or ""
+        newest = self._attempts[path] = max(event.attempt, self._attempts.get(path, 1))
+        return event.type in OF_AN_ATTEMPT and event.attempt < newest
 
     def _text(self, event: RunEvent) -> None:
         path = event.step_id or ""

@@ -171,7 +171,7 @@ class Steering:
 
     async def resolve(self, run_id: str, path: str, body: ResolveStep, actor: str) -> StepRun:
         """The parked step as it is then."""
-        run = await self._runs.get(run_id)
+        run = await self._look(run_id)
         if run.status in FINAL_STATUSES:
             raise _ended(run)
         if not run.steps:

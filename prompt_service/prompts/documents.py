@@ -67,11 +67,9 @@ class PromptDocuments:
                 raise InvalidInput(message, errors=[error])
             seen.add(key)
             plans.append(await self._plan(document, place))
-        if not dry_run:
-            for plan in plans:
-                if plan.action != "unchanged":
-                    await self._write(plan, actor)
-        return [AppliedPrompt(name=plan.document.name, action=plan.action) for plan in plans]
+        if dry_run:
+            return [AppliedPrompt(name=plan.document.name, action=plan.action) for plan in plans]
+        return [AppliedPrompt(name=plan.document.name, action=await self._write(plan, actor)) for plan in plans]
 
     async def export(self, *, project_id: str | None, name: str | None) -> list[PromptDocument]:
         """A document for each prompt that has a version: the version in production, else that of its first label,
@@ -123,7 +121,10 @@ class PromptDocuments:
                 return version.version
         return None
 
-    async def _write(self, plan: _Plan, actor: str) -> None:
+    async def _write(self, plan: _Plan, actor: str) -> Action:
+        """What was done in the end: somebody else may have applied the document since it was planned."""
+        if plan.action == "unchanged":
+            return "unchanged"
         document = plan.document
         prompt = plan.existing
         if prompt is None:
@@ -132,20 +133,22 @@ class PromptDocuments:
             try:
                 await self._repository.create(draft, plan.content, actor)
             except Conflict:  # someone made it since we looked: it is there to be updated now
-                await self._write(await self._plan(document, ()), actor)
-            return
+                return await self._write(await self._plan(document, ()), actor)
+            return "created"
         if not plan.described:
             patch = PromptPatch(description=document.description, tags=document.tags)
             prompt = await self._service.patch(prompt.id, prompt.project_id, patch, None)
-        number = plan.version
+        number, created = plan.version, False
         if number is None:
             prompt, version, created = await self._repository.add_version(prompt, plan.content, document.message, actor)
             number = version.version
             if created:
                 await self._cache.refresh(prompt)
-        if document.label is not None:
+        labelled = document.label is None or prompt.labels.get(document.label) == number
+        if document.label is not None and not labelled:
             request = PromoteRequest(version=number, label=document.label, reason="applied")
             await self._service.promote(prompt.id, prompt.project_id, request, actor)
+        return "unchanged" if plan.described and not created and labelled else "updated"
 
     async def _document(self, prompt: Prompt) -> PromptDocument:
         label = DEFAULT_LABEL if DEFAULT_LABEL in prompt.labels else min(prompt.labels, default=None)

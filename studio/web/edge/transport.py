@@ -9,7 +9,8 @@ from typing import cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Request line and headers; what comes in one read with their end may be more by as much as that read (256 KiB)."""
+"""Request line and headers; what comes in one read with their end may be more by as much as that read (256 KiB). Also
+what comes in a row in a body and is none of it: trailers and extensions of chunks."""
 MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 """From a request's first byte, or the connection's, to the end of its headers."""
@@ -28,6 +29,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """What of a request is still to come: its `head`, its `body`, or None."""
     _bytes = 0
     """Received of it."""
+    _fruitless = 0
+    """Received since the last byte of a body."""
     _since = 0.0
     _deadline: asyncio.TimerHandle | None = None
     _too_many = False
@@ -46,12 +49,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._bytes += len(data)
+        self._fruitless += len(data)
         super().data_received(data)
         if self._refused:
             return
         if self._reading is None or self.transport.is_closing():
             self._rest()
-        elif self._reading == "head" and self._bytes > MAX_HEAD_BYTES:
+        elif (self._bytes if self._reading == "head" else self._fruitless) > MAX_HEAD_BYTES:
             self._refuse(_TOO_LARGE)
         elif self._deadline is None:
             self._watch()
@@ -70,6 +74,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._expect("head")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading == "head":  # else it is a trailer, which is no header (RFC 9110 section 6.5.1)
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.headers) > MAX_HEADERS:
             self._too_many = True
@@ -77,12 +85,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._expect("body")
 
+    def on_body(self, body: bytes) -> None:
+        self._fruitless = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._reading = None
 
     def _expect(self, part: str) -> None:
-        self._reading, self._bytes, self._since = part, 0, self.loop.time()
+        self._reading, self._bytes, self._fruitless, self._since = part, 0, 0, self.loop.time()
 
     def _watch(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._check)

@@ -51,6 +51,41 @@ class TestHeaders:
         assert (await ask(api.url, f"GET /{'a' * 1_000_000} HTTP/1.1", "Host: localhost"))[0] == 431
 
 
+class TestTrailers:
+    CHUNKED = START.replace(b"/apply", b"/agents") + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+    @pytest.mark.parametrize(
+        ("start", "piece"),
+        [(b"0\r\nX: ", b"a" * 60_000), (b"0\r\n", b"X: b\r\n" * 10_000), (b"2;", b"a" * 60_000)],
+        ids=["one that never ends", "ever more", "an extension of a chunk"],
+    )
+    async def test_without_end(self, api: RunningApi, start: bytes, piece: bytes) -> None:
+        reader, writer = await connect(api.url)
+        writer.write(self.CHUNKED + start)
+        answer = asyncio.create_task(answered(reader))
+        for _ in range(1000):
+            if answer.done():
+                break
+            writer.write(piece)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        assert (await answer)[0] == 431
+        writer.close()
+
+    async def test_are_no_headers(self, api: RunningApi) -> None:
+        """A gateway that says who asks, and for what, may let trailers pass."""
+        reader, writer = await connect(api.url)
+        for method, path in (("POST", "agents"), ("PUT", "agents/a")):
+            document = b'{"kind": "agent", "name": "a", "message": "x"}'
+            start = self.CHUNKED.replace(b"POST /api/v1/agents", f"{method} /api/v1/{path}".encode())
+            writer.write(start.replace(b"2\r\n{}\r\n", b""))
+            writer.write(b"%x\r\n%b\r\n0\r\nIf-Match: another\r\n\r\n" % (len(document), document))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.split(b" ")[1] in {b"201", b"200"}
+            await reader.readuntil(b"}")
+        writer.close()
+
+
 class TestHalfSent:
     @pytest.fixture(autouse=True)
     def hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What every route of the prompt engine refuses alike, stored prompts and spans included."""
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from studio.web.field_errors import MAX_NAMED
 from tests.support.prompt_engine import Project
 
 TEMPLATE = b'{"name": "p", "project_id": "%s", "template": "x", "config": {"v": %s}}'
@@ -54,6 +56,24 @@ class TestBodies:
         assert (status, problem["errors"][0]["loc"]) == (422, ["body", "variables", "id"])
         status, rendered = await post(prompts, path, b'{"variables": {"id": 18446744073709551615}}')
         assert (status, rendered["text"]) == (200, "id=18446744073709551615")
+
+    async def test_of_ever_so_many_faults_the_first_are_named(self, prompts: Project):
+        """A hint a fault for 50,000 of them would hold up every other request for a minute."""
+        body = b"{" + b",".join(b'"k%d": 1' % number for number in range(50_000)) + b"}"
+        async with asyncio.timeout(10):
+            status, problem = await post(prompts, "prompts", body)
+        assert status == 422
+        assert problem["detail"].endswith("(and 50000 more)")  # `name` is missing, too
+        assert [error["type"] for error in problem["errors"]] == [
+            "missing",
+            *["extra_forbidden"] * (MAX_NAMED - 1),
+            "too_many_errors",
+        ]
+        assert problem["errors"][-1] == {
+            "loc": [],
+            "msg": f"{50_001 - MAX_NAMED} more errors are not listed",
+            "type": "too_many_errors",
+        }
 
     async def test_true_and_false_are_no_numbers(self, prompts: Project):
         status, problem = await post(prompts, "prompts:apply", b'{"prompts": [], "dry_run": 0}')
