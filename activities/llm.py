@@ -83,7 +83,7 @@ class LLMActivities:
         messages, length = await self._messages(request, step)
         await self._ask(request, step, messages, answer)
         length = await self._keep(step, length, answer)
-        if cache is not None and is_worth_keeping(answer.text, answer.finish_reason, cache):
+        if cache is not None and await asyncio.to_thread(is_worth_keeping, answer.text, answer.finish_reason, cache):
             await self._answers.put(digest, answer.text, cache.ttl)
         return length
 

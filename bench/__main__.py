@@ -10,7 +10,7 @@ from typing import cast
 
 from bench.harness import Measurement, as_json, as_markdown, conditions
 
-BENCHMARKS = ("core", "engine", "large", "gateway", "render", "streams")
+BENCHMARKS = ("core", "engine", "large", "gateway", "render", "streams", "schemas")
 """Modules of this folder; each has `measure() -> list[Measurement]`."""
 
 

@@ -21,7 +21,7 @@ from studio.contracts.runs import (
     RunRequest,
 )
 from studio.engine.asking import agent_of
-from studio.engine.children import child_result, child_succeeded, definition_of, resumption_of
+from studio.engine.children import child_of, child_result, child_succeeded, definition_of, resumption_of
 from studio.engine.pauses import outer_limits
 from studio.engine.plan import compile_plan
 from studio.engine.progress import end_of, progress_of
@@ -52,12 +52,12 @@ from studio.engine.turn import TURN_COST
 from workflows import calls
 from workflows.agent_loop import run_agent
 from workflows.carried import Carried, new_state
-from workflows.child_inputs import ChildInputs
 from workflows.details import details_of, timer_summary
 from workflows.names import OUTER_LIMITS, PAUSE
 from workflows.outbox import Outbox
 from workflows.outcomes import agent_answered, agent_ended, child_closed, child_ended, closed
 from workflows.requests import register_handlers
+from workflows.schema_work import SchemaWork
 from workflows.view import ViewTeller
 
 MAX_CALLS = 500
@@ -97,10 +97,12 @@ class Driver:
         self._arrived: deque[CoreEvent] = deque()
         self._left = has_more(self._state)
         """Whether the core left work to another turn."""
+        self._spent = 0
+        """What the core's turns cost in this workflow task."""
         self._queue: deque[Call] = deque(carried.calls if carried is not None else ())
         """Calls asked for and not begun."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._child_inputs = ChildInputs()
+        self.schema_work = SchemaWork()
         self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
         self._stopping: set[str] = set()
         """Steps that the core told to stop."""
@@ -137,6 +139,7 @@ class Driver:
 
     def _feed(self, event: CoreEvent) -> None:
         self._state, commands = advance(self._plan, self._state, event)
+        self._spent += self._state.turn_cost
         for command in commands:
             self._carry_out(command)
 
@@ -168,11 +171,13 @@ class Driver:
         while self._end is None:
             workflow.set_current_details(details_of(self._state))
             try:
+                if not self._is_awake():
+                    self._spent = 0
                 await workflow.wait_condition(self._is_awake)
                 await self._settle()
                 self._work()
                 if self._left or self._arrived:
-                    await asyncio.sleep(BREATH_SECONDS)
+                    await self._breathe()
             except asyncio.CancelledError:
                 self._cancelled = True
                 self._arrived.append(CancelRequested(workflow.now()))
@@ -194,21 +199,23 @@ class Driver:
         """
         while self._is_answering:
             self._is_answering = False
-            await asyncio.sleep(BREATH_SECONDS)
+            await self._breathe()
+
+    async def _breathe(self) -> None:
+        await asyncio.sleep(BREATH_SECONDS)
+        self._spent = 0
 
     def _is_awake(self) -> bool:
         return self._is_woken or self._left or bool(self._arrived) or self._end is not None
 
     def _work(self) -> None:
         """Feed what has arrived, as much as one workflow task may take."""
-        spent = 0
-        while (self._left or self._arrived) and self._end is None and spent < TURN_COST:
+        while (self._left or self._arrived) and self._end is None and self._spent < TURN_COST:
             if self._left:
                 self._left = False
                 self._feed(Ticked(workflow.now()))
             else:
                 self._feed(self._arrived.popleft())
-            spent += self._state.turn_cost
         self._is_woken = False
         self._publish_at_rest()
         self._start_queued()
@@ -353,7 +360,8 @@ class Driver:
 
     async def _child_result(self, command: RunChild) -> ChildResult:
         depth = self._request.parent.depth if self._request.parent is not None else 0
-        found = await self._child_inputs.child_of(self._definition, command, depth)
+        async with self.schema_work.meter() as meter:
+            found = child_of(self._definition, command, depth, meter)
         if isinstance(found, RunError):
             raise ApplicationError(found.message, type=found.type)
         child, given = found

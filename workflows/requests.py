@@ -31,12 +31,17 @@ from studio.engine.state import (
     SignalReceived,
     StepResolved,
 )
+from studio.schemas.meter import Meter
 from workflows.calls import present, tell_children
 from workflows.names import CHILD, DECIDE, LIMITS, OUTER_LIMITS, PAUSE, PROGRESS, RESOLVE, RESUME
+from workflows.schema_work import SchemaWork
 
 
 class Steered(Protocol):
     """A run, as far as its handlers are concerned."""
+
+    @property
+    def schema_work(self) -> SchemaWork: ...
 
     @property
     def state(self) -> RunState: ...
@@ -90,8 +95,9 @@ def register_handlers(run: Steered, plan: Plan) -> None:
     def decide(request: DecideRequest) -> ApprovalOutcome:
         return _decide(run, present(request))
 
-    def resolve(request: ResolveRequest) -> StepRun:
-        return _resolve(run, plan, present(request))
+    async def resolve(request: ResolveRequest) -> StepRun:
+        async with run.schema_work.meter() as meter:
+            return _resolve(run, plan, present(request), meter)
 
     def receive(name: str, arguments: Sequence[RawValue]) -> None:
         payload, key = (*map(_value, arguments[:2]), None, None)[:2]
@@ -136,7 +142,7 @@ def _outcome(decision: Decision, *, accepted: bool) -> ApprovalOutcome:
     return ApprovalOutcome(decision=decision.decision, comment=decision.comment, by=decision.by, accepted=accepted)
 
 
-def _resolve(run: Steered, plan: Plan, request: ResolveRequest) -> StepRun:
+def _resolve(run: Steered, plan: Plan, request: ResolveRequest, meter: Meter) -> StepRun:
     """At once, as a decision."""
     path, resolution = request.path, request.resolution
     step = run.state.steps.get(path)
@@ -150,7 +156,8 @@ def _resolve(run: Steered, plan: Plan, request: ResolveRequest) -> StepRun:
         message = f"The step {path!r} cannot be skipped, since what follows needs its answer: give it with `done`."
         raise ApplicationError(message, type="conflict")
     at = workflow.now()
-    errors = answer_errors(plan, run.state, path, resolution.output, at) if resolution.action == "done" else []
+    is_done = resolution.action == "done"
+    errors = answer_errors(plan, run.state, path, resolution.output, at, meter) if is_done else []
     if errors:
         told = [error.model_dump() for error in errors]
         raise ApplicationError("The output cannot be that of the step.", told, type="invalid")

@@ -51,6 +51,8 @@ class Checked:
 
     warnings: list[tuple[int, FieldError]] = field(default_factory=list[tuple[int, FieldError]])
     """Of documents that have no errors by themselves."""
+    meter: Meter = field(default_factory=lambda: Meter(2 * MAX_STEPS))
+    """Of what checking all their schemas and inputs may cost."""
 
     def warn(self, index: int, warnings: Sequence[FieldError]) -> None:
         self.warnings += [(index, self.sources[index].locate(warning)) for warning in warnings]
@@ -79,7 +81,6 @@ def _in_order(found: list[tuple[int, FieldError]]) -> list[tuple[int, FieldError
 def check_documents(sources: Sequence[SourceDocument]) -> Checked:
     """Everything that can be known without the store."""
     checked = Checked(sources)
-    meter = Meter(2 * MAX_STEPS)
     first: dict[tuple[str, str, str], int] = {}
     for index, source in enumerate(sources):
         read = _read(source.value)
@@ -94,7 +95,7 @@ def check_documents(sources: Sequence[SourceDocument]) -> Checked:
         first[identity] = index
         checked.definitions[index] = read
         if not isinstance(read, PromptDocument):
-            errors = definition_errors(read, meter)
+            errors = definition_errors(read, checked.meter)
             checked.add(index, errors)
             checked.warn(index, [] if errors else definition_warnings(read))
     return checked
@@ -126,19 +127,19 @@ def _likely_kind(document: JsonObject) -> str | None:
 
 async def check_references(session: AsyncSession, checked: Checked, *, lock: Lock | None = None) -> None:
     """Agents and workflows that workflows and schedules name must be stored, or be among the documents."""
-    stored = checked.stored()
+    stored, meter = checked.stored(), checked.meter
     beside: dict[str, dict[tuple[DefinitionKind, str], AnyDefinition]] = {}
     for definition in stored.values():
         beside.setdefault(definition.project_id, {})[definition.kind, definition.name] = definition
     for index, definition in stored.items():
         if isinstance(definition, WorkflowDefinition):
             also = beside[definition.project_id]
-            checked.add(index, await reference_errors(session, definition, also=also, lock=lock))
+            checked.add(index, await reference_errors(session, definition, also=also, lock=lock, meter=meter))
             schedules = {name for kind, name in also if kind == "schedule"}
-            checked.warn(index, await schedules_refused_by(session, definition, schedules))
+            checked.warn(index, await schedules_refused_by(session, definition, schedules, meter))
         elif isinstance(definition, ScheduleDefinition):
             also = beside[definition.project_id]
-            checked.add(index, await target_errors(session, definition, also=also, lock=lock))
+            checked.add(index, await target_errors(session, definition, also=also, lock=lock, meter=meter))
 
 
 async def check_prompts(prompts: PromptClient, checked: Checked) -> None:

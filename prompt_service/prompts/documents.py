@@ -22,6 +22,7 @@ from studio.contracts.prompts import (
     PromptVersion,
 )
 from studio.errors import Conflict, FieldError, InvalidInput, NotFound
+from studio.schemas.meter import MAX_STEPS, Meter
 
 Action = Literal["created", "updated", "unchanged"]
 EXPORT_PAGE = 200
@@ -58,6 +59,7 @@ class PromptDocuments:
         """Check every document, then write them in order. Raises `InvalidInput` with the place of what is wrong."""
         seen: set[tuple[str, str]] = set()
         plans: list[_Plan] = []
+        meter = Meter(2 * MAX_STEPS)
         for index, document in enumerate(documents):
             key = (document.project_id, document.name)
             place = ("body", "prompts", index)
@@ -66,7 +68,7 @@ class PromptDocuments:
                 error = FieldError(loc=[*place, "name"], msg=message, type="duplicate")
                 raise InvalidInput(message, errors=[error])
             seen.add(key)
-            plans.append(await self._plan(document, place))
+            plans.append(await self._plan(document, place, meter))
         if dry_run:
             return [AppliedPrompt(name=plan.document.name, action=plan.action) for plan in plans]
         return [AppliedPrompt(name=plan.document.name, action=await self._write(plan, actor)) for plan in plans]
@@ -96,12 +98,12 @@ class PromptDocuments:
             raise NotFound(f"There is no prompt {name!r} with a version to export.")
         return sorted(found, key=lambda document: (document.project_id, document.name))
 
-    async def _plan(self, document: PromptDocument, place: tuple[str | int, ...]) -> _Plan:
+    async def _plan(self, document: PromptDocument, place: tuple[str | int, ...], meter: Meter) -> _Plan:
         check_name(document.name, place)
         given = document.content()
         if given is None:
             raise placed(InvalidInput("give either 'template' or 'messages'"), place)
-        content = await self._service.checked(given, place)
+        content = await self._service.checked(given, place, meter)
         existing = await self._repository.find(document.name, document.project_id)
         if existing is None:
             return _Plan(document, content, None, None, described=False)
@@ -133,7 +135,7 @@ class PromptDocuments:
             try:
                 await self._repository.create(draft, plan.content, actor)
             except Conflict:  # someone made it since we looked: it is there to be updated now
-                return await self._write(await self._plan(document, ()), actor)
+                return await self._write(await self._plan(document, (), Meter()), actor)
             return "created"
         if not plan.described:
             patch = PromptPatch(description=document.description, tags=document.tags)

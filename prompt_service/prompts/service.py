@@ -1,5 +1,6 @@
 """What can be done with prompts."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from studio.contracts.prompts import (
     VersionDraft,
 )
 from studio.errors import Conflict, FieldError, InvalidInput, NotFound
+from studio.schemas.meter import Meter
 from studio.web.preconditions import check_if_match, etag_of
 
 CACHED_VERSIONS = 2048
@@ -116,8 +118,10 @@ class PromptService:
                 await self._cache.publish(promoted)
                 return promoted
 
-    async def checked(self, content: PromptContent, place: Place) -> PromptContent:
-        """The content with its variables' schema, after everything in it was checked; `place` is where it came from."""
+    async def checked(self, content: PromptContent, place: Place, meter: Meter | None = None) -> PromptContent:
+        """The content with its variables' schema, after everything in it was checked; `place` is where it came from.
+        Several may share a meter of what checking their schemas may cost.
+        """
         if content.engine == "jinja2":
             for loc, text in content.texts():
                 await self._check_text(text, (*place, *loc))
@@ -126,7 +130,7 @@ class PromptService:
             for field in ("config", "variables"):
                 canonical_json(getattr(content, field))
             if content.variables is not None:
-                check_schema(content.variables, content)
+                await asyncio.to_thread(check_schema, content.variables, content, meter)
                 return content
             return content.model_copy(update={"variables": infer_schema(content)})
         except InvalidInput as error:

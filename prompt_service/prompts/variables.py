@@ -39,14 +39,14 @@ def infer_schema(content: PromptContent) -> JsonObject:
     }
 
 
-def check_schema(schema: JsonObject, content: PromptContent) -> None:
+def check_schema(schema: JsonObject, content: PromptContent, meter: Meter | None = None) -> None:
     """Raises `InvalidInput` when the schema is none or misses a variable of the templates."""
     try:
         if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
             raise _schema_error(f"The schema is longer than {MAX_SCHEMA_BYTES} bytes.")
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise _schema_error(f"Not a JSON Schema: {error}.") from None
-    for error in json_schema.check_schema(schema):
+    for error in json_schema.check_schema(schema, meter=meter):
         raise _schema_error(f"Not a JSON Schema: {error.msg}.", *error.loc)
     if schema.get("type", "object") != "object":
         raise _schema_error("The variables are an object: 'type' must be 'object'.", "type")

@@ -4,6 +4,7 @@ from studio.contracts.activities import AnswerCaching
 from studio.contracts.base import JsonObject
 from studio.contracts.definitions import ResolvedAgent
 from studio.engine.answers import parse_answer
+from studio.engine.limits import unfit
 from studio.engine.state import RunAgent
 from studio.json_schema import check_value
 
@@ -22,4 +23,7 @@ def is_worth_keeping(text: str, finish_reason: str | None, caching: AnswerCachin
     """Not an answer that was cut, or one that the step would fail with."""
     if finish_reason == "length":
         return False
-    return caching.output_schema is None or not check_value(parse_answer(text), caching.output_schema)
+    if caching.output_schema is None:
+        return True
+    answer = parse_answer(text)
+    return unfit(answer) is None and not check_value(answer, caching.output_schema)

@@ -9,6 +9,7 @@ from studio.engine.plan import walk
 from studio.errors import FieldError
 from studio.expressions import OPEN
 from studio.json_schema import fit
+from studio.schemas.meter import Meter
 
 _KEPT = ("$schema", "$defs", "definitions", "type", "required")
 """What holds whatever the expressions give."""
@@ -23,17 +24,19 @@ def written_inputs(workflow: AnyWorkflow) -> list[tuple[list[str | int], str, Js
     ]
 
 
-def child_input_errors(given: Json, schema: JsonObject | None, loc: list[str | int]) -> list[FieldError]:
+def child_input_errors(
+    given: Json, schema: JsonObject | None, loc: list[str | int], *, meter: Meter | None = None
+) -> list[FieldError]:
     """Where the input certainly does not fit; what an expression gives, the run finds out."""
     if schema is None:
         return []
     if not _moves(given):
-        return fit(given, schema, loc)[1]
+        return fit(given, schema, loc, meter=meter)[1]
     if isinstance(given, dict):
         fields = cast("JsonObject", given)
         moving = {name for name, value in fields.items() if _moves(value)}
         held = {name: None if name in moving else value for name, value in fields.items()}
-        return fit(held, _certain(schema, moving), loc)[1]
+        return fit(held, _certain(schema, moving), loc, meter=meter)[1]
     return []
 
 

@@ -52,10 +52,14 @@ def go_on(turn: Turn, path: str) -> None:
         index = fan.next
         fan.next += 1
         if fan.items is None:
-            turn.reach(path, ids[index])
+            child = turn.reach(path, ids[index])
         else:
             scope = {"item": fan.items[index], "index": index}
-            turn.reach(path, ids[0], place=f"{ids[0]}[{index}]", scope=scope)
+            child = turn.reach(path, ids[0], place=f"{ids[0]}[{index}]", scope=scope)
+        if turn.is_long:
+            if child in frame.open:  # one that has ended asked for the next already
+                turn.later("fan", path)
+            return
 
 
 def child_over(turn: Turn, path: str, child: str, uncaught: RunError | None) -> None:

@@ -18,6 +18,7 @@ from studio.engine.state import Pause
 from studio.engine.turn import Turn
 from studio.errors import FieldError
 from studio.json_schema import check_value
+from studio.schemas.meter import Meter
 
 
 def parks(turn: Turn, path: str, error: RunError) -> bool:
@@ -141,7 +142,7 @@ def begin_again(turn: Turn, path: str) -> None:
         turn.fail(path, unusable.error)
 
 
-def answer_errors(turn: Turn, path: str, output: Json) -> list[FieldError]:
+def answer_errors(turn: Turn, path: str, output: Json, meter: Meter | None = None) -> list[FieldError]:
     """What is wrong with an output that somebody gives a parked step; `loc` is relative to the output."""
     size, problem = measure(output)
     if problem is None and not turn.has_room(output, size):
@@ -153,4 +154,4 @@ def answer_errors(turn: Turn, path: str, output: Json) -> list[FieldError]:
         schema = turn.patterns.question(turn, path).output_schema
     else:
         schema = turn.node(path).step.output_schema
-    return [] if schema is None else check_value(output, schema)
+    return [] if schema is None else check_value(output, schema, meter=meter)

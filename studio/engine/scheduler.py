@@ -51,6 +51,7 @@ from studio.engine.state import (
 )
 from studio.engine.turn import Turn
 from studio.errors import FieldError
+from studio.schemas.meter import Meter
 
 
 def advance(plan: Plan, state: RunState, event: CoreEvent) -> tuple[RunState, list[Command]]:
@@ -212,6 +213,8 @@ _PATTERNS = Patterns(
 )
 
 
-def answer_errors(plan: Plan, state: RunState, path: str, output: Json, at: datetime) -> list[FieldError]:
+def answer_errors(
+    plan: Plan, state: RunState, path: str, output: Json, at: datetime, meter: Meter | None = None
+) -> list[FieldError]:
     """What keeps an output from being that of the parked step at `path`; `loc` is relative to the output."""
-    return parking.answer_errors(Turn(plan, state, at, _PATTERNS), path, output)
+    return parking.answer_errors(Turn(plan, state, at, _PATTERNS), path, output, meter)

@@ -43,7 +43,7 @@ BYTES_A_COST = 4_096
 """Of a value that is looked at: a list of a million numbers takes a quarter of a second to be written."""
 _WALK_COST = 1_000
 """An expression with comprehensions may take a third of a second."""
-SCHEMA_STEPS_A_COST = 64
+SCHEMA_STEPS_A_COST = 32
 TIMERS = ("timeout", "retry", "wait", "join")
 
 
@@ -62,7 +62,7 @@ class Turn:
     def run(self, take: Callable[["Turn", CoreEvent], None], event: CoreEvent) -> None:
         take(self, event)
         while not self.state.ended and (self._work or recalls.has_more(self.state)):
-            if self._cost >= TURN_COST:
+            if self.is_long:
                 self.record.commands.append(Tick())
                 break
             if not self._work:
@@ -77,6 +77,11 @@ class Turn:
                 self.patterns.actions[action](self, path)
         self.state.work = [] if self.state.ended else list(self._work)
         self.state.turn_cost = self._cost
+
+    @property
+    def is_long(self) -> bool:
+        """Whether what costs something is better left to the next turn."""
+        return self._cost >= TURN_COST
 
     def later(self, action: str, path: str) -> None:
         self._work.append((action, path))
@@ -190,7 +195,11 @@ class Turn:
             self.record.start_step(run, None)
             self.fail(path, unusable.error)
             return path
-        if not recalls.holds_back(self, path):
+        if recalls.holds_back(self, path):
+            return path
+        if self.is_long:
+            self.later("start", path)
+        else:
             self.start(path)
         return path
 

@@ -66,7 +66,7 @@ class Bulk:
             yield begin, end, is_object(schema) and self._fits(schema, items[begin:end], each=True)
 
     def _fits(self, schema: JsonObject, value: Json, *, each: bool) -> bool:
-        if len(value) < _FEW and size_of(value, _FEW) < _FEW:
+        if self._plain.get(id(schema), self) is None or (len(value) < _FEW and size_of(value, _FEW) < _FEW):
             return False
         self._meter.spend(2)
         plain = self._flat(schema, 0)
@@ -84,7 +84,7 @@ class Bulk:
             self._validators[id(schema), each] = known
         try:
             return known.is_valid(value)
-        except UnicodeEncodeError:  # half of a surrogate pair
+        except ValueError:  # half of a surrogate pair, or an integer of thousands of digits
             return False
 
     def _flat(self, schema: Json, depth: int) -> _Plain | None:

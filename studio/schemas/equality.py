@@ -15,7 +15,8 @@ from studio.schemas.meter import Meter, TooMuchWork
 
 MAX_DEPTH = 100
 _LARGE = 2**63
-_WHOLE = re.compile(rb"(?<=[\[:,])(?:-(?=0\.0[,\]}]))?(-?\d+)\.0(?=[,\]}])")
+_ENDS = (b",", b"]", b"}")
+"""What stands behind a number."""
 _EXPONENT = re.compile(rb"[\[:,]-?\d+(?:\.\d+)?e\d")
 
 
@@ -44,7 +45,7 @@ def first_twins(items: list[Json], meter: Meter) -> tuple[int, int] | None:
     meter.spend(1 + (len(items) >> 3))
     if kinds <= {str} or (kinds == {int} and min(items) > -_LARGE and max(items) < _LARGE):
         return None if len(set(items)) == len(items) else _twins(items)
-    meter.spend(len(items) >> 1)
+    meter.spend(len(items))
     texts = _texts(items, meter)
     twins = None if texts is None else _twins(texts)
     if texts is not None and (twins is None or canonical(items[twins[0]], meter) == canonical(items[twins[1]], meter)):
@@ -71,7 +72,8 @@ def _texts(items: list[Json], meter: Meter) -> list[bytes] | None:
             return None
         meter.spend(len(text) >> 7)
         if b".0" in text:
-            text = _WHOLE.sub(rb"\1", text)
+            for end in _ENDS:
+                text = text.replace(b".0" + end, end).replace(b"-0" + end, b"0" + end)
         if b"e" in text and _EXPONENT.search(text):
             return None
         texts.append(text)

@@ -57,6 +57,7 @@ class References:
         self._resources: dict[str, JsonObject] = {"": root}
         self._anchors: dict[tuple[str, str], JsonObject] = {}
         self._dynamic: dict[str, set[str]] = {}
+        self._targets: dict[tuple[int, str], Json] = {}
         self._root = root
 
     def target(self, schema: JsonObject, keyword: str) -> Json:
@@ -64,6 +65,12 @@ class References:
 
         A `$dynamicRef` is resolved like a `$ref`: see `is_ambiguous`.
         """
+        known = self._targets.get((id(schema), keyword), self)
+        if known is self:
+            known = self._targets[id(schema), keyword] = self._found(schema, keyword)
+        return known
+
+    def _found(self, schema: JsonObject, keyword: str) -> Json:
         if not self._bases:  # most schemas have no references
             self._index(self._root, "")
         reference = str(schema[keyword])

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -19,8 +18,10 @@ from studio.schemas.wording import shortened, shown
 
 MAX_VALUES = 20_000
 MAX_DEPTH = 100
-_ONLY_WITHIN = "nothing is fetched, only what the schema itself holds is found"
-_FORMS = re.compile("schemas listed in the 'anyOf' keyword")
+_VALUES_A_STEP = 2
+_STEPS_A_WRONG_VALUE = 8
+_STEPS_A_PART = 2
+_STEPS_A_REFERENCE = 8
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
 
 
@@ -33,21 +34,28 @@ def schema_problems(schema: Json, meter: Meter) -> list[Problem]:
     """Its size, its form, its regular expressions, its references, and whether its defaults satisfy it."""
     if _too_deep(schema):  # first: what is very deep has no size
         return [_problem((), f"the schema is nested more than {MAX_DEPTH} deep")]
-    if size_of(schema, MAX_VALUES) > MAX_VALUES:
+    size = size_of(schema, MAX_VALUES)
+    if size > MAX_VALUES:
         return [_problem((), f"the schema holds more than {MAX_VALUES} values")]
-    if has_surrogates(json.dumps(schema, ensure_ascii=False)):
-        return [_problem((), "the schema holds half of a surrogate pair, which is no character")]
-    return [] if isinstance(schema, bool) else _problems(cast("JsonObject", schema), meter)
-
-
-def _problems(schema: JsonObject, meter: Meter) -> list[Problem]:
-    wrong = [_form_problem(error) for error, _ in zip(SCHEMAS.iter_errors(schema), range(MAX_ERRORS), strict=False)]
-    if wrong:
-        return wrong
     try:
-        return _Check(schema, meter).problems()
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # not finite, or of more digits than Python reads
+        return [_problem((), "the schema holds a number that JSON cannot say")]
+    if has_surrogates(text):
+        return [_problem((), "the schema holds half of a surrogate pair, which is no character")]
+    try:
+        return [] if isinstance(schema, bool) else _problems(cast("JsonObject", schema), size, meter)
     except TooMuchWork:
-        return [_problem((), "the schema takes too long to check: its regular expressions or defaults are too much")]
+        return [_problem((), "the schema takes too long to check: it, or all of its document's together, is too much")]
+
+
+def _problems(schema: JsonObject, size: int, meter: Meter) -> list[Problem]:
+    """Raises `TooMuchWork`."""
+    meter.spend(size // _VALUES_A_STEP)
+    if SCHEMAS.is_valid(schema):
+        return _Check(schema, meter).problems()
+    meter.spend(size * _STEPS_A_WRONG_VALUE)  # all errors are made before the first is given
+    return [_form_problem(error) for error, _ in zip(SCHEMAS.iter_errors(schema), range(MAX_ERRORS), strict=False)]
 
 
 def _problem(place: Place, message: str) -> Problem:
@@ -85,6 +93,8 @@ class _Check:
         self._root = root
         self._meter = meter
         self._references = References(root)
+        self._forms = dict.fromkeys(map(id, self._inside(root)), True)
+        """Whether something is a schema, by its identity. What stands where schemas do is: the whole was checked."""
 
     def problems(self) -> list[Problem]:
         parts = [*self._parts()]
@@ -104,6 +114,7 @@ class _Check:
             if id(part.schema) in met:
                 continue
             met.add(id(part.schema))
+            self._meter.spend(_STEPS_A_PART)
             yield part
             inner = [(place, held) for place, held in children(part.schema) if is_object(held)]
             pending += [_Part((*part.place, *place), held) for place, held in reversed(inner)]
@@ -115,8 +126,22 @@ class _Check:
             if keyword in part.schema:
                 with contextlib.suppress(LeadsNowhere):
                     target = self._references.target(part.schema, keyword)
-                    if is_object(target) and target is not METASCHEMA and SCHEMAS.is_valid(target):
+                    if is_object(target) and target is not METASCHEMA and self._is_schema(target):
                         yield _Part((*part.place, keyword), target)
+
+    def _inside(self, root: JsonObject) -> Iterator[JsonObject]:
+        pending: list[Json] = [root]
+        while pending:
+            held = pending.pop()
+            if is_object(held):
+                yield held
+                pending += [inner for _, inner in children(held)]
+
+    def _is_schema(self, target: JsonObject) -> bool:
+        if id(target) not in self._forms:
+            self._meter.spend(size_of(target, MAX_VALUES) // _VALUES_A_STEP)
+            self._forms[id(target)] = SCHEMAS.is_valid(target)
+        return self._forms[id(target)]
 
     def _of(self, part: _Part) -> Iterator[Problem]:
         named: JsonObject = part.schema.get("patternProperties", {})
@@ -133,6 +158,7 @@ class _Check:
                 yield from self._reference(part, keyword)
 
     def _reference(self, part: _Part, keyword: str) -> Iterator[Problem]:
+        self._meter.spend(_STEPS_A_REFERENCE)
         reference, place = part.schema[keyword], (*part.place, keyword)
         try:
             target = self._references.target(part.schema, keyword)
@@ -144,7 +170,7 @@ class _Check:
             return
         if keyword == "$dynamicRef" and self._references.is_ambiguous(reference):
             yield _problem(place, f"{keyword} {shown(reference)} could mean more than one schema: use $ref")
-        if target is not METASCHEMA and not isinstance(target, bool) and SCHEMAS.is_valid(target) is False:
+        if is_object(target) and target is not METASCHEMA and not self._is_schema(target):
             yield _problem(place, f"{keyword} {shown(reference)} leads to what is not a JSON Schema")
 
     def _endless(self, parts: list[_Part]) -> list[Problem]:

@@ -9,6 +9,8 @@ from studio.schemas.kinds import is_array, is_object
 
 MAX_SHOWN = 120
 MAX_MESSAGE = 300
+_LONG = 10**4_000
+"""Python refuses to write integers that are not much longer."""
 
 
 def shown(value: Json) -> str:
@@ -23,6 +25,8 @@ def _written(value: Json, room: int) -> str:
         return "…"
     if isinstance(value, str):
         return json.dumps(value[:room], ensure_ascii=False)
+    if isinstance(value, int) and abs(value) >= _LONG:
+        return "a number of thousands of digits"
     if not isinstance(value, list | dict):
         return json.dumps(value)
     named = is_object(value)

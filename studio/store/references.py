@@ -12,6 +12,7 @@ from studio.engine.checks import agent_references, workflow_references
 from studio.engine.child_inputs import child_input_errors, written_inputs
 from studio.errors import FieldError
 from studio.json_schema import fit
+from studio.schemas.meter import Meter
 from studio.store.definitions import (
     Lock,
     definitions_mentioning,
@@ -30,21 +31,25 @@ async def reference_errors(
     *,
     also: Mapping[tuple[DefinitionKind, str], AnyDefinition] | None = None,
     lock: Lock | None = None,
+    meter: Meter | None = None,
 ) -> list[FieldError]:
     """Agents and workflows that the workflow names and that are neither stored nor in `also`, and what is written out
     of the input of a child and does not fit its `input_schema`. A workflow may name
     itself, and only workflows of its own project. `lock` is for the agents: two workflows that name each other and are
-    changed at once would wait for each other.
+    changed at once would wait for each other. The meter is of what checking the inputs may cost together.
     """
     beside: dict[tuple[DefinitionKind, str], AnyDefinition] = {**(also or {}), ("workflow", workflow.name): workflow}
     project = workflow.project_id
     errors = await _missing(session, project, "agent", agent_references(workflow), beside, lock)
     errors += await _missing(session, project, "workflow", workflow_references(workflow), beside, None)
-    return errors or await _child_input_errors(session, workflow, beside)
+    return errors or await _child_input_errors(session, workflow, beside, meter or Meter())
 
 
 async def _child_input_errors(
-    session: AsyncSession, workflow: AnyWorkflow, beside: Mapping[tuple[DefinitionKind, str], AnyDefinition]
+    session: AsyncSession,
+    workflow: AnyWorkflow,
+    beside: Mapping[tuple[DefinitionKind, str], AnyDefinition],
+    meter: Meter,
 ) -> list[FieldError]:
     written = written_inputs(workflow)
     stored = await find_definitions(session, "workflow", {ref for _, ref, _ in written}, workflow.project_id)
@@ -54,7 +59,7 @@ async def _child_input_errors(
         schema = (
             getattr(own, "input_schema", None) if own is not None or row is None else row.document.get("input_schema")
         )
-        errors += await asyncio.to_thread(child_input_errors, given, schema, loc)
+        errors += await asyncio.to_thread(child_input_errors, given, schema, loc, meter=meter)
     return errors
 
 
@@ -64,6 +69,7 @@ async def target_errors(
     *,
     also: Mapping[tuple[DefinitionKind, str], AnyDefinition] | None = None,
     lock: Lock | None = None,
+    meter: Meter | None = None,
 ) -> list[FieldError]:
     """Whether what the schedule runs is stored, or in `also`, and takes the schedule's input."""
     kind, ref = schedule.target
@@ -82,12 +88,16 @@ async def target_errors(
         schema = getattr(beside[kind, ref], "input_schema", None)
     else:
         schema = None if row is None else row.document.get("input_schema")
-    _, errors = await asyncio.to_thread(fit, schedule.input, schema, ["input"])
+    _, errors = await asyncio.to_thread(fit, schedule.input, schema, ["input"], meter=meter)
     return errors
 
 
-async def schedules_refused_by(session: AsyncSession, workflow: AnyWorkflow, but: Collection[str]) -> list[FieldError]:
-    """Which schedules of a workflow that is written have an input that it will not take; `but` are written with it."""
+async def schedules_refused_by(
+    session: AsyncSession, workflow: AnyWorkflow, but: Collection[str], meter: Meter
+) -> list[FieldError]:
+    """Which schedules of a workflow that is written have an input that it will not take; `but` are written with it.
+    Those for which no steps are left are not looked at.
+    """
     if workflow.input_schema is None:
         return []
     stored = await find_definition(session, "workflow", workflow.name, workflow.project_id)
@@ -98,7 +108,9 @@ async def schedules_refused_by(session: AsyncSession, workflow: AnyWorkflow, but
             continue
         schedule = ScheduleDefinition.model_validate(row.document)
         if schedule.workflow in refs and schedule.run_version is None:
-            _, errors = await asyncio.to_thread(fit, schedule.input, workflow.input_schema, ["input"])
+            _, errors = await asyncio.to_thread(fit, schedule.input, workflow.input_schema, ["input"], meter=meter)
+            if meter.left < 0:
+                return found
             for error in errors:
                 place = ".".join(map(str, error.loc))
                 message = f"the schedule {row.name!r} will fail each time that it fires: its {place}: {error.msg}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from studio.contracts.base import Json, JsonObject
-from studio.json_schema import check_schema, check_value, fit, fit_each
+from studio.json_schema import MAX_ERRORS, check_schema, check_value, fit, fit_each
 from studio.schemas.meter import MAX_STEPS, Meter
 from tests.api.conftest import Live
 from tests.field.schemas.explosive import EXPLOSIVE, Explosive
@@ -208,6 +208,35 @@ class TestStored:
         error = check_schema(schema)[0]
         assert (error.loc, error.type) == (place, "json_schema")
         assert words in error.msg
+
+    @pytest.mark.parametrize("keyword", ["x", "$defs"])
+    def test_many_references_to_a_large_part(self, keyword: str) -> None:
+        """It is looked at once."""
+        large: JsonObject = {"properties": {f"n{n}": {"type": "integer"} for n in range(5_000)}}
+        schema: JsonObject = {keyword: {"a": large}, "allOf": [{"$ref": f"#/{keyword}/a"} for _ in range(2_000)]}
+        meter = Meter()
+        assert check_schema(schema, meter=meter) == []
+        assert meter.spent < MAX_STEPS / 2
+
+    def test_references_to_large_parts_inside_each_other(self) -> None:
+        """None stands where a schema does, so that each is looked at by itself."""
+        held: JsonObject = {"enum": list(range(15_000))}
+        for _ in range(90):
+            held = {"a": held}
+        schema: JsonObject = {"x": held, "allOf": [{"$ref": "#/x" + "/a" * n} for n in range(90)]}
+        assert "takes too long" in check_schema(schema)[0].msg
+
+    def test_thousands_of_mistakes(self) -> None:
+        wrong: JsonObject = {"allOf": [{"type": "text"} for _ in range(4_000)]}
+        meter = Meter()
+        assert len(check_schema(wrong, meter=meter)) == MAX_ERRORS
+        while "takes too long" not in check_schema(wrong, meter=meter)[0].msg:
+            assert meter.left > 0  # so that many such schemas in one document are refused soon
+
+    def test_numbers_that_json_cannot_say(self) -> None:
+        for number in (float("nan"), float("inf"), 10**5_000):
+            (error,) = check_schema({"minimum": number})
+            assert "JSON cannot say" in error.msg
 
     def test_a_hundred_levels(self) -> None:
         schema: JsonObject = {"type": "integer"}
