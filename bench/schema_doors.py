@@ -11,7 +11,7 @@ import orjson
 
 from studio.contracts.base import Json, JsonObject
 
-PATIENCE = 60
+PATIENCE = 300
 GIVEN = "${{ input.value }}"
 OTHER = "w1"
 """The workflow that is stored first: somebody else's."""
