@@ -5,6 +5,7 @@ both and not with the number of ways through the schema. Evaluations wait on a l
 stack: long chains of references are no trouble.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import cast
 
@@ -92,8 +93,9 @@ class Evaluator:
 
     def _metaschema(self, value: Json) -> Outcome:
         self._meter.spend(20 * size_of(value, self._meter.left // 20 + 1))
-        if SCHEMAS.is_valid(value):
-            return GOOD
+        with contextlib.suppress(ValueError):  # half of a surrogate pair, or an integer of thousands of digits
+            if SCHEMAS.is_valid(value):
+                return GOOD
         return Outcome((Problem((), "$ref", f"{shown(value)} is not a JSON Schema"),))
 
     def _plain(self, rule: Rule, request: Request) -> Outcome:
