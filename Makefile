@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles what it imports
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test hostile lint types check bench fuzz sdk histories lock clean
+.PHONY: help install up demo test quick hostile lint types check bench fuzz sdk histories lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,11 @@ demo: install ## Start the stack, run the example on the local model and leave i
 
 test: install ## Run every test
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # most wait for servers: three at a time suit two cores
+
+quick: install ## Check style and imports, and run the tests that start no server; about a minute
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n 2 --quick
 
 hostile: install ## Call the LLM engine 2,000 times, and 180 runs, on an upstream that answers as none should
 	$(BIN)/pytest tests/field/upstreams --hostile-calls 2000

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -29,10 +30,31 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+SERVERS = frozenset(
+    {
+        *("redis_url", "mongo_url", "temporal_address", "hasty_temporal", "model_url", "embeddings_url"),
+        *("postgres_url", "either_database", "s3_endpoint", "prompt_mongo", "prompt_url", "studio", "place"),
+    }
+)
+PROCESSES = frozenset({"e2e", "stack", "fuzz", "sdk"})
+"""Folders of tests that start processes themselves."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only what starts no server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The files that take longest come first: else one process is still at them when the others have nothing left."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    if config.getoption("--quick"):
+        items[:] = [item for item in items if _is_quick(item)]
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    fixtures = frozenset(cast("pytest.Function", item).fixturenames)
+    return fixtures.isdisjoint(SERVERS) and PROCESSES.isdisjoint(item.path.parts) and item.path.stem not in LONGEST
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -11,22 +10,19 @@ from studio.contracts.base import Json
 from studio.contracts.interaction import WaitingApproval
 from studio.contracts.runs import RunEnd, RunProgress, RunStatus
 from studio.db.engine import Database
-from studio.db.migrate import migrate_database
 from studio.db.tables import RunRow
 from studio.store.approvals import InboxFilter, hide_approval, list_pending, write_view
 from studio.store.runs import get_run, insert_run, record_end
-from tests.support.databases import postgres_database, sqlite_database
+from tests.support.databases import migrate_new
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Database]:
-    is_postgres = request.param == "postgres"
-    url = postgres_database(request.getfixturevalue("postgres_url")) if is_postgres else sqlite_database(tmp_path)
-    opened = Database(url)
+@pytest.fixture
+async def database(either_database: str) -> AsyncGenerator[Database]:
+    await migrate_new(either_database)
+    opened = Database(either_database)
     try:
-        await migrate_database(opened)
         async with opened.write() as session:
             await insert_run(session, _row())
         yield opened

@@ -1,8 +1,5 @@
 """Databases of schemas before this one."""
 
-from pathlib import Path
-
-import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -13,7 +10,6 @@ from studio.db import migrations
 from studio.db.engine import Database
 from studio.db.migrate import migrate_database
 from studio.db.tables import Base
-from tests.support.databases import postgres_database, sqlite_database
 
 KEY = "INSERT INTO idempotency_keys VALUES ('wf_1', 'k', 'hash', 'run_1', '2026-01-01 00:00:00.000000')"
 
@@ -26,13 +22,8 @@ def _config(connection: Connection) -> Config:
 
 
 class TestUpgrade:
-    @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-    async def test_rows_of_the_schema_before_are_kept_there_and_back(
-        self, kind: str, request: pytest.FixtureRequest, tmp_path: Path
-    ) -> None:
-        postgres = kind == "postgres"
-        url = postgres_database(request.getfixturevalue("postgres_url")) if postgres else sqlite_database(tmp_path)
-        database = Database(url)
+    async def test_rows_of_the_schema_before_are_kept_there_and_back(self, either_database: str) -> None:
+        database = Database(either_database)
         try:
             async with database.engine.execution_options(studio_write=True).begin() as connection:
                 await connection.run_sync(lambda sync: command.upgrade(_config(sync), "0002"))

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,17 @@ class StudioCommand:
     def environment(self, **more: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")}  # noqa: TID251
         return {**inherited, **self.env, **more}
+
+
+@contextmanager
+def studio_command(folder: Path) -> Generator[StudioCommand]:
+    """The command on a data folder of its own; what it left running is stopped at the end."""
+    command = StudioCommand(folder / "data")
+    yield command
+    if command.processes():
+        command.down()
+    for process in command.processes():
+        process.kill()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

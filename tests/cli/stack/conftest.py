@@ -3,14 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import StudioCommand
+from tests.support.stack import StudioCommand, studio_command
 
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[StudioCommand]:
-    """The command on a data folder of its own; what it left running is stopped at the end."""
-    command = StudioCommand(tmp_path / "data")
-    yield command
-    command.down()
-    for process in command.processes():
-        process.kill()
+    with studio_command(tmp_path) as command:
+        yield command

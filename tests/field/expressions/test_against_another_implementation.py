@@ -36,7 +36,7 @@ def by_rust(source: str) -> object:
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.recursive(WHOLE | DOUBLE | TEXT | BOOL, combined, max_leaves=8))
 def test_values_agree(source: str) -> None:
     reference = by_rust(source)

@@ -13,7 +13,7 @@ ENDED = {"step.succeeded", "step.failed", "step.cancelled"}
 
 
 class TestAnyDefinition:
-    @settings(max_examples=400, deadline=None, print_blob=True)
+    @settings(max_examples=150, deadline=None, print_blob=True)
     @given(cases())
     def test_it_comes_to_what_the_model_says(self, case: Case) -> None:
         # A list written out that is too short for its join is refused when it is stored, and ends well all the same.

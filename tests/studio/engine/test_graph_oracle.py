@@ -72,7 +72,7 @@ def assert_same(run: Run, slow: SlowGraph) -> None:
 
 
 class TestAgainstTheOracle:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(graphs(), st.randoms(use_true_random=False))
     def test_the_same_nodes_start_and_are_skipped_in_the_same_order(self, drawn: Drawn, random: Random) -> None:
         block = GraphBlock.model_validate(drawn.document)

@@ -60,7 +60,7 @@ def is_undoing(plan: Plan, path: str) -> bool:
 
 
 class TestARetriedRun:
-    @settings(max_examples=150, deadline=None, print_blob=True)
+    @settings(max_examples=60, deadline=None, print_blob=True)
     @given(cases(steady=True), st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=3), min_size=1, max_size=2))
     def test_it_ends_like_one_that_never_failed(self, case: Case, picks: list[list[int]]) -> None:
         healthy = Simulation(failing(case))
@@ -83,7 +83,7 @@ class TestARetriedRun:
         assert (outcome.status, outcome.output, outcome.error) == (expected.status, expected.output, expected.error)
         assert results(run.plan, outcome) == results(run.plan, expected)
 
-    @settings(max_examples=150, deadline=None, print_blob=True)
+    @settings(max_examples=60, deadline=None, print_blob=True)
     @given(cases())
     def test_what_went_well_is_recalled_as_it_was(self, case: Case) -> None:
         first = Simulation(case)
