@@ -17,11 +17,16 @@ _HEADERS = {
     "X-User-Id": "User id",
     "traceparent": "W3C trace context",
 }
+_TEXT: JsonObject = {"type": "string"}
+_SCHEMAS: Mapping[str, JsonObject] = {
+    "X-Studio-Metadata": {"type": "string", "contentMediaType": "application/json"},
+    "X-Studio-Retries": {"type": "string", "pattern": "^[0-9]{1,2}$"},
+}
 
 
 def _parameters() -> list[JsonObject]:
     return [
-        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+        {"name": name, "in": "header", "required": False, "description": text, "schema": _SCHEMAS.get(name, _TEXT)}
         for name, text in _HEADERS.items()
     ]
 
@@ -31,7 +36,7 @@ def _text_request(content: str) -> JsonObject:
         "type": "object",
         "required": ["model", content],
         "additionalProperties": True,
-        "properties": {"model": {"type": "string"}, content: {}},
+        "properties": {"model": {"type": "string"}, content: {"anyOf": [_TEXT, {"type": "array", "items": {}}]}},
     }
 
 

@@ -1,24 +1,48 @@
 """`make fuzz`: schemathesis over the OpenAPI documents of the three services, on a stack of its own.
 
-No 5xx, no status, media type or body that is not documented; links are followed. `python -m tests.fuzz api 3000` takes
-one service, and a number of cases.
+No 5xx, and no status, media type, header or body that is not documented; links are followed. Then mutations: valid
+requests with something wrong inside. `python -m tests.fuzz api 3000` takes one of `llm`, `prompts`, `api` and
+`mutations`, and a number of cases. Ends with a summary; exits with 1 when anything is wrong.
 """
 
 import math
+import os
+import random
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
-from bench.harness import free_port, process
+from bench.harness import ROOT, free_port, process
 from studio.contracts.base import JsonObject
+from tests.fuzz import mutations
 from tests.fuzz.bounded import bounded
+from tests.fuzz.hints import hinted
+from tests.fuzz.progress import COUNTS_VARIABLE
+from tests.fuzz.seeds import Hint, seed_api, seed_llm, seed_prompts
+from tests.fuzz.summary import Counts, report, say
 from tests.support.openapi import documents
 from tests.support.stack import StudioCommand
 
 CASES = 3000
+SEQUENCES = 150
+"""Of linked requests, for each service."""
+_CONFIG = """
+[cache]
+enabled = false
+
+[generation]
+max-examples = {examples}
+database = "none"
+
+[phases.stateful]
+max-steps = 8
+generation.max-examples = {sequences}
+"""
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -26,11 +50,14 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-_PARTS = ("api", "prompts", "llm")
+_SEEDS: Mapping[str, Callable[[str], list[Hint]]] = {"llm": seed_llm, "prompts": seed_prompts, "api": seed_api}
+
+_MUTATIONS = "mutations"
 
 
 def main() -> int:
-    chosen = [part for part in sys.argv[1:] if part in _PARTS] or list(_PARTS)
+    known_words = [*_SEEDS, _MUTATIONS]
+    chosen = [word for word in known_words if word in sys.argv[1:]] or known_words
     cases = next((int(word) for word in sys.argv[1:] if word.isdigit()), CASES)
     described = documents()
     with tempfile.TemporaryDirectory(prefix="studio-fuzz-") as folder:
@@ -49,32 +76,67 @@ def main() -> int:
                 if started.returncode:
                     sys.stderr.write(started.stdout + started.stderr)
                     return 1
-                codes = [
-                    fuzz(described[part], studio.status()[part]["address"], cases, Path(folder, f"{part}.json"))
-                    for part in chosen
+                addresses = {name: part["address"] for name, part in studio.status().items()}
+                found = [
+                    _mutate(addresses["api"], cases)
+                    if name == _MUTATIONS
+                    else _fuzz(name, described[name], addresses[name], cases, Path(folder))
+                    for name in chosen
                 ]
             finally:
                 studio.down()
-    return max(codes)
+    say("", "Fuzzed:", *(line for lines, _ in found for line in lines))
+    return int(not all(well for _, well in found))
 
 
-def fuzz(document: JsonObject, url: str, cases: int, path: Path) -> int:
-    """Schemathesis' exit code. At least so many cases, spread over the document's operations."""
-    path.write_bytes(orjson.dumps(bounded(document)))
-    operations = sum(len(item) for item in document["paths"].values())
-    command = [
-        *(str(Path(sys.executable).with_name("schemathesis")), "run", str(path), "--url", url),
-        *("--max-examples", str(math.ceil(cases / operations)), "--checks", ",".join(CHECKS)),
-        *(
-            "--exclude-operation-id",
-            "export_documents",
-        ),  # answers several YAML documents: schemathesis crashes
+def _fuzz(service: str, document: JsonObject, url: str, cases: int, folder: Path) -> tuple[Sequence[str], bool]:
+    """The lines of the summary, and whether all is well."""
+    say("", f"{service}: filling it")
+    hints = _SEEDS[service](url)
+    paths = {name: folder / f"{service}.{name}.json" for name in ("document", "counts")}
+    paths["document"].write_bytes(orjson.dumps(hinted(bounded(document), hints)))
+    started = time.monotonic()
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.progress", COUNTS_VARIABLE: str(paths["counts"])}
+    ended = subprocess.run(
+        _command(paths["document"], url, _examples(document, cases), folder),
+        env={**os.environ, **hooks},  # noqa: TID251 - handed on
+        cwd=ROOT,
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    if not paths["counts"].exists():
+        return [f"{service}: schemathesis ended with {ended.returncode} before it called anything"], False
+    lines, well = report(service, document, Counts(**orjson.loads(paths["counts"].read_bytes())), seconds)
+    return lines, well and ended.returncode == 0
+
+
+def _mutate(url: str, cases: int) -> tuple[Sequence[str], bool]:
+    say("", f"{_MUTATIONS}: filling it")
+    hints, seed, started = seed_api(url), random.randrange(2**32), time.monotonic()
+    wrong = mutations.run(url, hints, cases, seed)
+    seconds = time.monotonic() - started
+    line = f"{_MUTATIONS}: {cases} cases in {seconds:.0f} s, seed {seed}: {len(wrong)} failures"
+    return [line, *(f"  {one}" for one in wrong)], not wrong
+
+
+def _command(document: Path, url: str, examples: int, folder: Path) -> list[str]:
+    config = folder / "schemathesis.toml"
+    config.write_text(_CONFIG.format(examples=examples, sequences=SEQUENCES))
+    schemathesis = Path(sys.executable).with_name("schemathesis")
+    return [
+        *(str(schemathesis), "--config-file", str(config), "run", str(document), "--url", url),
+        # The coverage phase does not come to an end on the steps of workflows: they are too many alternatives.
+        *("--phases", "fuzzing,stateful", "--checks", ",".join(CHECKS), "--suppress-health-check", "all"),
         *("--header", "Accept: application/json", "--request-timeout", "30", "--continue-on-failure"),
-        *("--phases", "fuzzing,stateful", "--suppress-health-check", "all", "--no-color"),
+        *("--no-color", "--warnings", "off"),
     ]
-    ended = subprocess.run(command, cwd=path.parent, stderr=subprocess.PIPE, text=True, check=False)
-    sys.stderr.write(ended.stderr)
-    return ended.returncode or int("Traceback" in ended.stderr)  # a worker of its own that crashed is no success
+
+
+def _examples(document: JsonObject, cases: int) -> int:
+    """For each operation, so that there are `cases` in all. What takes no input is called once."""
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    varied = [operation for operation in operations if operation.get("parameters") or operation.get("requestBody")]
+    return math.ceil(cases / len(varied))
 
 
 if __name__ == "__main__":

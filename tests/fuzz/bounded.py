@@ -1,7 +1,7 @@
 """An OpenAPI document that a generator of examples gets through: without recursion, and without long waits.
 
 Steps hold steps. In the copy a step that another one holds is one that holds none: every kind of step is still sent,
-and what is nested deeper is left to the property tests of the contracts. Models are mostly those that there are.
+and what is nested deeper is left to the property tests of the contracts.
 """
 
 import copy
@@ -13,7 +13,8 @@ from studio.contracts.base import Json, JsonObject
 _PREFIX = "#/components/schemas/"
 _LEAF = "Leaf"
 LONGEST_WAIT_SECONDS = 1
-MODELS = ("default", "up/m")
+MOST_ITEMS = 2
+"""Of each list inside what is recursive: more of them take a generator seconds for a single workflow."""
 
 
 def bounded(document: JsonObject) -> JsonObject:
@@ -28,7 +29,6 @@ def bounded(document: JsonObject) -> JsonObject:
         for parameter in operation.get("parameters", []):
             if parameter["name"] == "wait":
                 parameter["schema"]["maximum"] = LONGEST_WAIT_SECONDS
-    _name_models(found)
     return found
 
 
@@ -38,19 +38,6 @@ def recursive_names(document: JsonObject) -> set[str]:
     bodies = {name for operation in _operations(document) for name in _named(operation.get("requestBody", {}))}
     sent = bodies | {inner for name in bodies for inner in _reachable(name, schemas)}
     return {name for name in sent if name in _reachable(name, schemas)}
-
-
-def _name_models(schema: Json) -> None:
-    if isinstance(schema, list):
-        for inner in cast("list[Json]", schema):
-            _name_models(inner)
-    elif isinstance(schema, dict):
-        fields = cast("JsonObject", schema)
-        for key, inner in fields.items():
-            if key == "model" and isinstance(inner, dict) and "type" in inner:
-                fields[key] = {"anyOf": [{"enum": list(MODELS)}, inner]}
-            else:
-                _name_models(inner)
 
 
 def _operations(document: JsonObject) -> Iterator[JsonObject]:
@@ -101,6 +88,8 @@ def _lowered(schema: Json, recursive: set[str], leaves: dict[str, JsonObject]) -
             lowered[key] = [one for one in kept if one is not None]
         elif key != "discriminator":  # it names what may be gone
             lowered[key] = _lowered(inner, recursive, leaves)
+    if lowered.get("type") == "array":
+        lowered.setdefault("maxItems", max(MOST_ITEMS, lowered.get("minItems", 0)))
     return lowered
 
 
