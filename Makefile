@@ -47,7 +47,7 @@ check: lint types ## Check style, types and who may import whom
 bench: install ## Measure against the floors; results go to bench/results
 	$(BIN)/python -m bench
 
-fuzz: install ## Fuzz the three services by their OpenAPI documents, on a stack of its own; several minutes
+fuzz: install ## Fuzz the three services by their OpenAPI documents, on a stack of its own; up to half an hour
 	$(BIN)/python -m tests.fuzz
 
 SDK ?= sdk

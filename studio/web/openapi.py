@@ -32,6 +32,8 @@ _MEANINGS = {
 }
 _ANY_REQUEST = (400, 413, 415, 421, 422, 503)
 _ANY_CHANGE = (403,)
+_HEADERS = {"idempotency-key": 409, "if-match": 412}
+"""What an operation that takes the header may be answered with."""
 _REF = "#/components/schemas/"
 _METHODS = ("get", "put", "post", "patch", "delete")
 
@@ -94,10 +96,15 @@ def _complete(document: JsonObject, links: Mapping[str, str]) -> None:
         responses: JsonObject = operation["responses"]
         responses.pop("422", None)  # the framework's own, unless the endpoint has it: then it is made again
         unsafe = _ANY_CHANGE if method != "get" else ()
-        for status, response in problems(*_ANY_REQUEST, *unsafe).items():
+        for status, response in problems(*_ANY_REQUEST, *unsafe, *_of_headers(operation)).items():
             responses.setdefault(str(status), response)
         if method == "post":
             _link(document, path, responses, links)
+
+
+def _of_headers(operation: JsonObject) -> list[int]:
+    names = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
+    return [status for name, status in _HEADERS.items() if name in names]
 
 
 def _link(document: JsonObject, path: str, responses: JsonObject, links: Mapping[str, str]) -> None:

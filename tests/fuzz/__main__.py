@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -41,7 +42,6 @@ database = "none"
 
 [phases.stateful]
 max-steps = 8
-generation.max-examples = {sequences}
 """
 CHECKS = (
     "not_a_server_error",
@@ -92,22 +92,37 @@ def main() -> int:
 def _fuzz(service: str, document: JsonObject, url: str, cases: int, folder: Path) -> tuple[Sequence[str], bool]:
     """The lines of the summary, and whether all is well."""
     say("", f"{service}: filling it")
-    hints = _SEEDS[service](url)
-    paths = {name: folder / f"{service}.{name}.json" for name in ("document", "counts")}
-    paths["document"].write_bytes(orjson.dumps(hinted(bounded(document), hints)))
-    started = time.monotonic()
-    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.progress", COUNTS_VARIABLE: str(paths["counts"])}
-    ended = subprocess.run(
-        _command(paths["document"], url, _examples(document, cases), folder),
-        env={**os.environ, **hooks},  # noqa: TID251 - handed on
-        cwd=ROOT,
-        check=False,
-    )
-    seconds = time.monotonic() - started
-    if not paths["counts"].exists():
-        return [f"{service}: schemathesis ended with {ended.returncode} before it called anything"], False
-    lines, well = report(service, document, Counts(**orjson.loads(paths["counts"].read_bytes())), seconds)
-    return lines, well and ended.returncode == 0
+    hints, path, started = _SEEDS[service](url), folder / f"{service}.json", time.monotonic()
+    path.write_bytes(orjson.dumps(hinted(bounded(document), hints)))
+    counts = _run(path, url, "fuzzing", _examples(document, cases))
+    while counts.sequences < SEQUENCES:
+        # The phase ends when an answer is not what it was for the same request: a server that remembers sees to that.
+        more = _run(path, url, "stateful", SEQUENCES)
+        counts = counts.plus(more)
+        if not more.sequences or more.failures or more.errors:  # without links in the document there are none
+            break
+    return report(service, document, counts, time.monotonic() - started)
+
+
+def _run(path: Path, url: str, phase: str, examples: int) -> Counts:
+    config, counts = path.with_suffix(".toml"), path.with_suffix(".counts")
+    counts.unlink(missing_ok=True)
+    config.write_text(_CONFIG.format(examples=examples))
+    # The coverage phase does not come to an end on the steps of workflows: they are too many alternatives.
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(config)),
+        *("run", str(path), "--url", url, "--phases", phase, "--checks", ",".join(CHECKS)),
+        *("--header", "Accept: application/json", "--request-timeout", "30", "--continue-on-failure"),
+        *("--suppress-health-check", "all", "--no-color", "--warnings", "off"),
+    ]
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.progress", COUNTS_VARIABLE: str(counts)}
+    env = {**os.environ, **hooks}  # noqa: TID251 - handed on
+    ended = subprocess.run(command, env=env, cwd=ROOT, check=False)
+    if not counts.exists():
+        raise RuntimeError(f"schemathesis ended with {ended.returncode} before it called anything")
+    found = Counts(**orjson.loads(counts.read_bytes()))
+    well = ended.returncode == 0 or found.failures or found.errors
+    return found if well else replace(found, errors=1)
 
 
 def _mutate(url: str, cases: int) -> tuple[Sequence[str], bool]:
@@ -117,19 +132,6 @@ def _mutate(url: str, cases: int) -> tuple[Sequence[str], bool]:
     seconds = time.monotonic() - started
     line = f"{_MUTATIONS}: {cases} cases in {seconds:.0f} s, seed {seed}: {len(wrong)} failures"
     return [line, *(f"  {one}" for one in wrong)], not wrong
-
-
-def _command(document: Path, url: str, examples: int, folder: Path) -> list[str]:
-    config = folder / "schemathesis.toml"
-    config.write_text(_CONFIG.format(examples=examples, sequences=SEQUENCES))
-    schemathesis = Path(sys.executable).with_name("schemathesis")
-    return [
-        *(str(schemathesis), "--config-file", str(config), "run", str(document), "--url", url),
-        # The coverage phase does not come to an end on the steps of workflows: they are too many alternatives.
-        *("--phases", "fuzzing,stateful", "--checks", ",".join(CHECKS), "--suppress-health-check", "all"),
-        *("--header", "Accept: application/json", "--request-timeout", "30", "--continue-on-failure"),
-        *("--no-color", "--warnings", "off"),
-    ]
 
 
 def _examples(document: JsonObject, cases: int) -> int:

@@ -1,6 +1,7 @@
 """What was fuzzed, in figures."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,21 @@ class Counts:
     errors: int
     """Operations that could not be fuzzed to the end, and crashes of schemathesis."""
 
+    def plus(self, more: "Counts") -> "Counts":
+        return Counts(
+            answers=_sums(self.answers, more.answers),
+            refusals=_sums(self.refusals, more.refusals),
+            links=Counter(self.links) + Counter(more.links),
+            inferred=Counter(self.inferred) + Counter(more.inferred),
+            sequences=self.sequences + more.sequences,
+            failures=self.failures + more.failures,
+            errors=self.errors + more.errors,
+        )
+
+
+def _sums(one: Mapping[str, Mapping[str, int]], other: Mapping[str, Mapping[str, int]]) -> dict[str, Counter[str]]:
+    return {name: Counter(one.get(name, {})) + Counter(other.get(name, {})) for name in {*one, *other}}
+
 
 def report(service: str, document: JsonObject, counts: Counts, seconds: float) -> tuple[list[str], bool]:
     """Lines, and whether all is well: no failure, no error, and every operation of the document was called."""
@@ -52,9 +68,13 @@ def report(service: str, document: JsonObject, counts: Counts, seconds: float) -
     lines = [
         line,
         *(f"  never called: {name}" for name in missed),
-        *(f"  never succeeded: {name}: {next(iter(counts.refusals[name]))}" for name in refused),
+        *(f"  never succeeded: {name}: {_most_frequent(counts.refusals[name])}" for name in refused),
     ]
     return lines, not (counts.failures or counts.errors or missed)
+
+
+def _most_frequent(numbers: Mapping[str, int]) -> str:
+    return max(numbers, key=lambda name: numbers[name])
 
 
 def _succeeded(answers: Mapping[str, int]) -> bool:
