@@ -1,5 +1,6 @@
 """What the summary says, and when all is well."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ REFUSALS = {"GET /a": {"no such thing": 1}, "POST /a": {"body: rare": 1, "body: 
 
 
 def _counts(**more: Any) -> Counts:
-    found: dict[str, Any] = {"answers": ANSWERS, "refusals": REFUSALS, "links": {"get_b": 4}, "inferred": {"x": 1}}
-    return Counts(**{**found, "sequences": 2, "failures": 0, "errors": 0, **more})
+    counts = Counts(
+        answers=ANSWERS, refusals=REFUSALS, links={"get_b": 4}, inferred={"x": 1}, sequences=2, failures=0, errors=0
+    )
+    return replace(counts, **more)
 
 
 class TestReport:
