@@ -179,7 +179,12 @@ def _json_or_file(value: Any) -> Any:
         path = Path(text).expanduser()
         if not path.is_file():
             raise ValueError("must be JSON or the path of a file that holds it; there is no such file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError("names a file that is not UTF-8") from None
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

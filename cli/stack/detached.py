@@ -105,7 +105,22 @@ def _not_ready(state: StackState | None) -> str:
 
 
 def _end_of(log: Path) -> str:
-    """The error that the command in the background ended with, else the last that it wrote."""
+    """The error that the command in the background ended with, else the last that it wrote.
+
+    Raises `OSError` when nothing can be written there, so that it could not say anything.
+    """
     text = tail(log, 40)
     found = _ERROR.search(text)
-    return text[found.end() :] if found else text
+    said = (text[found.end() :] if found else text).strip()
+    if not said:
+        _write_something(log)
+    return said or "It ended without a word."
+
+
+def _write_something(log: Path) -> None:
+    try:
+        with log.open("ab") as output:
+            output.write(b"\n" * 4096)
+    except OSError as error:
+        error.filename = error.filename or str(log)
+        raise

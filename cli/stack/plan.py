@@ -15,6 +15,7 @@ from cli.stack.ports import LOOPBACK, PART_NAMES
 from cli.stack.probes import Connect, http_probe, mongo_probe, redis_probe, temporal_probe
 from cli.stack.settings import ADDRESS_FIELDS, StackSettings
 from cli.stack.state import DataFolder
+from studio.errors import SettingsError
 from studio.settings import PREFIX, mask_url, references
 
 SERVERS = ("temporal", "temporal-ui", "redis", "mongo", "model", "embeddings")
@@ -83,8 +84,8 @@ def temporal_connect(settings: StackSettings, address: str) -> Connect:
     tls: bool | TLSConfig = settings.temporal_api_key is not None
     if settings.temporal_tls_cert and settings.temporal_tls_key:
         tls = TLSConfig(
-            client_cert=settings.temporal_tls_cert.read_bytes(),
-            client_private_key=settings.temporal_tls_key.read_bytes(),
+            client_cert=_content("STUDIO_TEMPORAL_TLS_CERT", settings.temporal_tls_cert),
+            client_private_key=_content("STUDIO_TEMPORAL_TLS_KEY", settings.temporal_tls_key),
         )
     key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None
 
@@ -92,6 +93,14 @@ def temporal_connect(settings: StackSettings, address: str) -> Connect:
         return await Client.connect(address, namespace=settings.temporal_namespace, tls=tls, api_key=key)
 
     return connect
+
+
+def _content(variable: str, path: Path) -> bytes:
+    """Raises `SettingsError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{variable} is {str(path)!r}: {error.strerror}.") from None
 
 
 def _servers(
@@ -172,7 +181,10 @@ def _referenced(settings: StackSettings) -> dict[str, str]:
     """The variables that `STUDIO_UPSTREAMS` refers to as `${NAME}`, be it JSON or the file that it names."""
     text = settings.upstreams.get_secret_value().strip() if settings.upstreams else ""
     if text and not text.startswith(("[", "{")):
-        text = Path(text).expanduser().read_text(encoding="utf-8")
+        try:
+            text = Path(text).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return {}  # the settings of the LLM engine are checked afterwards, and say so
     return named(references(text))
 
 

@@ -64,6 +64,12 @@ class TestUnusable:
         (studio.data / "stack.new").symlink_to("/dev/full")
         assert "No space left on device" in said_once(studio, studio.data)
 
+    def test_a_full_disk_that_takes_no_log_either(self, studio: StudioCommand) -> None:
+        (studio.data / "logs").mkdir(parents=True)
+        (studio.data / "logs" / "stack.log").symlink_to("/dev/full")
+        (studio.data / "stack.new").symlink_to("/dev/full")
+        assert "stack.log: No space left on device" in said_once(studio, studio.data, "--detach")
+
     def test_other_commands_on_what_is_no_folder(self, studio: StudioCommand, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         answer = studio.run("status", "--data", str(tmp_path / "file" / "data"))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from cli.stack.ports import port_table
 from cli.stack.settings import StackSettings
 from studio.settings import load_settings
@@ -44,6 +46,29 @@ class TestBadSettings:
         answer = invoke(studio, "up", *studio.where(), *only("redis"), STUDIO_CONFIG=str(path))
         assert answer.returncode == 2
         assert "is not YAML (line 2)" in answer.stderr
+
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [(None, "there is no such file"), (b"\xff", "is not UTF-8"), (b"[{", "is not JSON")],
+        ids=["missing", "binary", "broken"],
+    )
+    def test_a_file_of_upstreams_that_cannot_be_read(
+        self, studio: StudioCommand, content: bytes | None, why: str
+    ) -> None:
+        path = studio.data.parent / "upstreams.json"
+        if content is not None:
+            path.write_bytes(content)
+        answer = invoke(studio, "up", *studio.where(), STUDIO_UPSTREAMS=str(path))
+        assert answer.returncode == 2
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith("error: STUDIO_UPSTREAMS is ")
+        assert why in line
+
+    def test_a_certificate_that_is_not_there(self, studio: StudioCommand) -> None:
+        tls = {"STUDIO_TEMPORAL_TLS_CERT": "/not/there.pem", "STUDIO_TEMPORAL_TLS_KEY": "/not/there.key"}
+        answer = invoke(studio, "up", *studio.where(), STUDIO_TEMPORAL_ADDRESS="127.0.0.1:1", **tls)
+        assert answer.returncode == 2
+        assert answer.stderr == "error: STUDIO_TEMPORAL_TLS_CERT is '/not/there.pem': No such file or directory.\n"
 
 
 _NAMES = (
