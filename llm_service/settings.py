@@ -1,5 +1,6 @@
 """Settings of the LLM engine: upstreams, model aliases, prices."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -17,8 +18,17 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Price = Annotated[Decimal, Field(ge=0)]
 
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token of RFC 9110 section 5.6.2."""
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
 def _resolved(secret: SecretStr) -> SecretStr:
-    return SecretStr(expand_references(secret.get_secret_value()))
+    """Without the blanks around it: a line break ends what is read from many a file."""
+    value = expand_references(secret.get_secret_value()).strip()
+    if _NOT_IN_A_HEADER.search(value):
+        raise ValueError("holds a line break or another control character, which no header may")
+    return SecretStr(value)
 
 
 ResolvedSecret = Annotated[SecretStr, AfterValidator(_resolved)]
@@ -84,6 +94,14 @@ class UpstreamConfig(Contract):
                 f"kind {kind!r} is not supported; use 'openai' (any OpenAI-compatible server) or 'litellm'"
             )
         return kind
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        wrong = next((name for name in headers if not _HEADER_NAME.fullmatch(name)), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong!r} is no name of a header")
+        return headers
 
     @field_validator("base_url")
     @classmethod

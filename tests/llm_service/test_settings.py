@@ -38,6 +38,14 @@ class TestUpstreams:
         assert upstream.headers["X-Team"].get_secret_value() == "t-sk-very-secret"
         assert "sk-very-secret" not in repr(settings)
 
+    def test_the_line_break_at_the_end_of_a_secret_file_is_no_part_of_the_key(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PROVIDER_KEY", "sk-very-secret\n")
+        (upstream,) = load(upstreams=[UP | {"api_key": "${PROVIDER_KEY}"}]).upstreams
+        assert upstream.api_key is not None
+        assert upstream.api_key.get_secret_value() == "sk-very-secret"
+
     @pytest.mark.parametrize(
         ("upstreams", "complaint"),
         [
@@ -46,6 +54,9 @@ class TestUpstreams:
             ([UP | {"retrys": 1}], r"at 0\.retrys: Extra inputs are not permitted"),
             ([UP, UP], "more than one upstream is called up"),
             ([UP | {"base_url": "models:9000"}], r"at 0\.base_url: .*must be an http"),
+            ([UP | {"api_key": "sk-a\nsk-b"}], r"at 0\.api_key: holds a line break"),
+            ([UP | {"headers": {"X-Team": "a\r\nHost: b"}}], r"at 0\.headers\.X-Team: holds a line break"),
+            ([UP | {"headers": {"X-Team: a\r\nHost": "b"}}], r"at 0\.headers: .* is no name of a header"),
             ([], "at least 1 item"),
             ("[{", "is not JSON"),
             ("no/such/file.json", "there is no such file"),
