@@ -16,7 +16,7 @@ class WorkerSettings(DatabaseSettings, RedisSettings, TemporalSettings, WorkerPr
     """Model calls and other activities at once in this process."""
     worker_max_workflow_tasks: Annotated[int, Field(ge=2, le=10_000)] = 20
     """Runs that are taken a step further at once; a run that waits takes none. They share the interpreter: more at once
-    are not done sooner, but each takes longer, and one that takes two seconds Temporal holds for stuck."""
+    are not done sooner, but each takes longer, and one that takes six seconds is held for stuck."""
     run_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 90
     """Days after which an ended run is removed with everything that was kept of it; 0 keeps runs for ever."""
     worker_max_cached_runs: Annotated[int, Field(ge=1)] = 2_000

@@ -43,10 +43,17 @@ worker is killed. Shorter, and a worker that is only busy would replay runs that
 """
 
 
+WORKFLOW_TASK_SECONDS = 6
+"""How long a workflow task may compute before the SDK takes it for a deadlock and fails it. What it does is counted in
+steps, which take longer while others share the interpreter; failed for that, it would be done again and again. The
+server's own limit is ten seconds. See docs/decisions/0019.
+"""
+
+
 def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[Callable[..., Any]]) -> Worker:
     deployment = _deployment(settings)
     pollers = PollerBehaviorAutoscaling(maximum=settings.worker_max_pollers)
-    return Worker(
+    worker = Worker(
         client,
         task_queue=settings.temporal_task_queue,
         workflows=WORKFLOWS,
@@ -66,6 +73,10 @@ def build_worker(client: Client, settings: WorkerSettings, activities: Sequence[
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=TAKE_OVER_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=settings.worker_drain_seconds),
     )
+    workflow_worker = worker._workflow_worker  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no option sets it
+    if workflow_worker is not None:
+        workflow_worker._deadlock_timeout_seconds = WORKFLOW_TASK_SECONDS  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return worker
 
 
 def _tuner(settings: WorkerSettings) -> WorkerTuner:

@@ -67,7 +67,7 @@ LONG_HISTORY = 12_000
 workflow at 51,200.
 """
 BREATH_SECONDS = 0.001
-"""A timer: it ends the workflow task, so that none nears Temporal's deadlock limit of two seconds."""
+"""A timer: it ends the workflow task, so that none nears the deadlock limit."""
 
 
 class Driver:

@@ -126,5 +126,5 @@ def _reason(ended: Iterable[HistoryEvent]) -> str:
     if attributes.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR:
         return "the code of the worker does not fit the run's history"
     if "Deadlock" in kind or "TMPRL1101" in attributes.failure.message:
-        return "it takes more than two seconds"
+        return "it computes for too long"
     return kind if _NAME.fullmatch(kind) else "an error in the worker"

@@ -2,7 +2,7 @@
 
 What a step's end, or start, leads to goes into a queue of work and is done in that order: no recursion, however long a
 chain of steps that end at once. A turn that became too long leaves its work to the next, so that no workflow task nears
-Temporal's deadlock limit of two seconds.
+the limit after which it is taken for a deadlock.
 """
 
 from collections import deque

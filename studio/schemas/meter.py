@@ -4,7 +4,7 @@ from studio.contracts.base import Json
 from studio.schemas.kinds import is_array, is_object
 
 MAX_STEPS = 320_000
-"""About a microsecond each. A workflow task that takes two seconds is given up by Temporal's SDK."""
+"""About a microsecond each. A workflow task that takes six seconds is given up, and many share the interpreter."""
 
 
 MAX_LEVELS = 200
