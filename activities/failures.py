@@ -68,6 +68,12 @@ def is_worker_leaving() -> bool:
     return details is not None and details.worker_shutdown and not details.cancel_requested
 
 
+def is_given_up() -> bool:
+    """Whether the activity was cancelled because the server no longer counts on this attempt, not because of a wish."""
+    details = activity.cancellation_details()
+    return details is not None and (details.timed_out or details.not_found) and not details.cancel_requested
+
+
 def worker_shutdown(details: FailureDetails) -> ApplicationError:
     """For the workflow, which has another worker do it: Temporal's own retry would count as an attempt."""
     _log.warning("activity.handed_over", attempt=details.attempt)

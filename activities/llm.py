@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from decimal import Decimal
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from temporalio import activity
 
-from activities.failures import is_worker_leaving, worker_shutdown
+from activities.failures import is_given_up, is_worker_leaving, worker_shutdown
 from activities.heartbeat import heartbeating
 from activities.run_events import RunEvents, RunningStep, attempt_of
 from activities.tokens import TokenPublisher
@@ -25,6 +27,8 @@ from studio.store.conversations import ConversationStore, KeptAnswer, Receipt
 
 KEEP_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)
 """An answer was paid for: the database gets a minute to come back before the model is asked again."""
+LATE_SECONDS = 0.8
+"""For an answer that comes while its attempt is given up; the next one begins a second later by default."""
 _log = structlog.get_logger(__name__)
 
 
@@ -50,7 +54,7 @@ class LLMActivities:
         try:
             async with heartbeating(answer.used):
                 step = await self._events.begin(request.step)
-                length = await self._answer(request, step, answer)
+                length = await _to_its_end(self._answer(request, step, answer))
         except Exception as error:
             raise await self._events.failed(request.step, error, answer.used()) from error
         except asyncio.CancelledError:
@@ -127,6 +131,23 @@ class LLMActivities:
                 _log.warning("activity.answer_waits_for_database", error=why)
                 await asyncio.sleep(pause)
         return await self._conversations.keep(step.conversation_id, length, answer.text, receipt)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, int]) -> int:
+    """A machine that stood still finds its attempts given up and their answers there: they are paid for, and are kept
+    before the next attempt asks once more.
+    """
+    task = asyncio.create_task(work, name="answer")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if is_given_up():
+            await asyncio.wait({task}, timeout=LATE_SECONDS)
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody is there to be told
+        raise
 
 
 def _call_id() -> str:
