@@ -5,6 +5,7 @@ requests with something wrong inside. `python -m tests.fuzz api 3000` takes one 
 `mutations`, and a number of cases. Ends with a summary; exits with 1 when anything is wrong.
 """
 
+import argparse
 import math
 import os
 import random
@@ -25,7 +26,7 @@ from tests.fuzz.bounded import bounded
 from tests.fuzz.hints import hinted
 from tests.fuzz.progress import COUNTS_VARIABLE
 from tests.fuzz.seeds import Hint, seed_api, seed_llm, seed_prompts
-from tests.fuzz.summary import Counts, report, say
+from tests.fuzz.summary import Counts, number_of_links, report, say
 from tests.support.openapi import documents
 from tests.support.stack import StudioCommand
 
@@ -63,9 +64,12 @@ _MUTATIONS = "mutations"
 
 
 def main() -> int:
-    known_words = [*_SEEDS, _MUTATIONS]
-    chosen = [word for word in known_words if word in sys.argv[1:]] or known_words
-    cases = next((int(word) for word in sys.argv[1:] if word.isdigit()), CASES)
+    asked = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    asked.add_argument("part", nargs="?", choices=[*_SEEDS, _MUTATIONS], help="default: all")
+    asked.add_argument("cases", nargs="?", type=int, default=CASES)
+    arguments = asked.parse_args()
+    chosen = [arguments.part] if arguments.part else [*_SEEDS, _MUTATIONS]
+    cases: int = arguments.cases
     described = documents()
     with tempfile.TemporaryDirectory(prefix="studio-fuzz-") as folder:
         upstream = free_port()
@@ -102,12 +106,12 @@ def _fuzz(service: str, document: JsonObject, url: str, cases: int, folder: Path
     hints, path, started = _SEEDS[service](url), folder / f"{service}.json", time.monotonic()
     path.write_bytes(orjson.dumps(hinted(bounded(document), hints)))
     counts, rounds = _run(path, url, "coverage,fuzzing", _examples(document, cases)), 0
-    while counts.sequences < SEQUENCES:
+    while number_of_links(document) and counts.sequences < SEQUENCES:
         # The phase ends when an answer is not what it was for the same request: a server that remembers sees to that.
         # Every other round has the links of the document alone; those that schemathesis infers are ten times as many.
         more = _run(path, url, "stateful", SEQUENCES, infer=rounds % 2 == 1)
         counts, rounds = counts.plus(more), rounds + 1
-        if not more.sequences or more.failures or more.errors:  # without links in the document there are none
+        if not more.sequences or more.failures or more.errors:
             break
     return report(service, document, counts, time.monotonic() - started)
 

@@ -52,9 +52,8 @@ class Progress(EventHandler[Any]):
             if self._sequences % _EVERY == 0:
                 say(f"  {self._sequences} sequences, {self._steps} requests")
             return
-        say(
-            f"  {event.elapsed_time:6.1f} s  {event.phase.value}  {event.label}  {_shown(answered)} {event.skip_reason or ''}"
-        )
+        what = f"{event.phase.value}  {event.label}  {_shown(answered)} {event.skip_reason or ''}"
+        say(f"  {event.elapsed_time:6.1f} s  {what}")
 
     def _count(self, recorder: ScenarioRecorder) -> Counter[str]:
         """Statuses of this scenario."""

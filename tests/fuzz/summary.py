@@ -42,6 +42,15 @@ class Counts:
         )
 
 
+def number_of_links(document: JsonObject) -> int:
+    return sum(
+        len(response.get("links", {}))
+        for item in document["paths"].values()
+        for operation in item.values()
+        for response in operation["responses"].values()
+    )
+
+
 def _sums(one: Mapping[str, Mapping[str, int]], other: Mapping[str, Mapping[str, int]]) -> dict[str, Counter[str]]:
     return {name: Counter(one.get(name, {})) + Counter(other.get(name, {})) for name in {*one, *other}}
 
@@ -52,12 +61,7 @@ def report(service: str, document: JsonObject, counts: Counts, seconds: float) -
     missed = [name for name in operations if name not in counts.answers]
     refused = [name for name in operations if name not in missed and not _succeeded(counts.answers[name])]
     cases = sum(number for found in counts.answers.values() for number in found.values())
-    declared = sum(
-        len(response.get("links", {}))
-        for item in document["paths"].values()
-        for operation in item.values()
-        for response in operation["responses"].values()
-    )
+    declared = number_of_links(document)
     followed = sum(counts.links.values()) + sum(counts.inferred.values())
     line = (
         f"{service}: {cases} cases on {len(operations) - len(missed)} of {len(operations)} operations "
