@@ -109,11 +109,19 @@ class Reruns:
         """The run, queued once more, and whether it has ended since. The same `key` retries it once."""
         row = await self._runs.refreshed_row(run_id)
         claim = claim_of(retry_scope(row.id), key, body)
-        async with self._database.read() as session:
-            is_known = claim is not None and await find_started(session, claim.scope, claim.key, claim.body_hash)
-        if not is_known:
-            await self._retry(row, body, actor, claim)
+        if not await self._is_known(claim):
+            try:
+                await self._retry(row, body, actor, claim)
+            except Conflict:
+                if not await self._is_known(claim):  # else the same key came at the same time
+                    raise
         return await self._runs.settled(row.id, wait_seconds)
+
+    async def _is_known(self, claim: Claim | None) -> bool:
+        if claim is None:
+            return False
+        async with self._database.read() as session:
+            return await find_started(session, claim.scope, claim.key, claim.body_hash) is not None
 
     async def _retry(self, row: RunRow, body: RetryRun, actor: str, claim: Claim | None) -> None:
         run = await self._recorded(row, RETRIED)
@@ -236,8 +244,6 @@ class Reruns:
         retry = row.retry_count + 1
         async with self._database.write() as session:
             if not await requeue_run(session, row, at, version=run.version, pattern=run.pattern):
-                if claim is not None and await find_started(session, claim.scope, claim.key, claim.body_hash):
-                    return  # the same key came at the same time
                 raise _is_retried(row)
             if claim is not None:
                 await keep_key(session, claim.scope, claim.key, claim.body_hash, row.id, at)
