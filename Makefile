@@ -26,10 +26,10 @@ demo: install ## Start the stack, run the example on the local model and leave i
 test: install ## Run every test
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # most wait for servers: three at a time suit two cores
 
-quick: install ## Check style and imports, and run the tests that start no server; about a minute
+quick: install ## Check style and imports, and run the tests of the core that start no server; about a minute
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 2 --quick
+	$(BIN)/pytest -n 2 --quick tests/studio
 
 hostile: install ## Call the LLM engine 2,000 times, and 180 runs, on an upstream that answers as none should
 	$(BIN)/pytest tests/field/upstreams --hostile-calls 2000
