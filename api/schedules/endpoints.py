@@ -44,6 +44,8 @@ ScheduleBody = Annotated[
     ),
 ]
 _TRIGGER, _PAUSE = TriggerSchedule(), PauseSchedule()
+_SHOWN_ACTOR = 200
+"""Characters: so that a note holds it, whatever its bytes."""
 
 
 @router.post(
@@ -168,7 +170,7 @@ async def pause_schedule(
     actor: Actor = ANONYMOUS,
 ) -> StoredSchedule:
     """A run that is under way goes on. The document and its version stay what they are."""
-    row = await parts.schedules.pause(ref, project_id, body.note or f"Paused by {actor}.")
+    row = await parts.schedules.pause(ref, project_id, body.note or f"Paused by {actor[:_SHOWN_ACTOR]}.")
     return await _answer(row, parts, response)
 
 
@@ -187,7 +189,7 @@ async def resume_schedule(
     actor: Actor = ANONYMOUS,
 ) -> StoredSchedule:
     """What would have run meanwhile is not made up for; `backfill` does that."""
-    row = await parts.schedules.resume(ref, project_id, body.note or f"Resumed by {actor}.")
+    row = await parts.schedules.resume(ref, project_id, body.note or f"Resumed by {actor[:_SHOWN_ACTOR]}.")
     return await _answer(row, parts, response)
 
 

@@ -207,10 +207,23 @@ class TriggerSchedule(Contract):
     """Instead of the schedule's own."""
 
 
+MAX_NOTE_BYTES = 1000
+"""Temporal's limit."""
+
+
+def _fits_temporal(note: str) -> str:
+    if len(note.encode()) > MAX_NOTE_BYTES:
+        raise ValueError(f"may be at most {MAX_NOTE_BYTES} bytes long in UTF-8")
+    return note
+
+
+Note = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NOTE_BYTES), AfterValidator(_fits_temporal)]
+
+
 class PauseSchedule(Contract):
     """Body of `POST /schedules/{ref}/pause` and `/resume`."""
 
-    note: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    note: Note | None = None
     """Why; default who did it."""
 
 

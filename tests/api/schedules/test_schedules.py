@@ -187,6 +187,17 @@ class TestInStep:
         (await live.api.post("/schedules/daily/pause")).ok()
         assert (await live.api.get("/schedules/daily")).ok()["paused"] is True
 
+    @pytest.mark.parametrize("action", ["pause", "resume"])
+    async def test_a_note_is_as_long_as_temporal_keeps(self, live: Live, action: str) -> None:
+        await live.workflow(ECHO)
+        (await live.api.post("/schedules", DAILY)).ok(201)
+        for note in ("x" * 1000, "é" * 500):
+            assert (await live.api.post(f"/schedules/daily/{action}", {"note": note})).ok()["note"] == note
+        for note in ("x" * 1001, "é" * 501):
+            found = await live.api.post(f"/schedules/daily/{action}", {"note": note})
+            assert found.places() == [["body", "note"]]
+        (await live.api.post(f"/schedules/daily/{action}", headers={"X-Studio-Actor": "x" * 256})).ok()
+
     async def test_a_change_that_temporal_did_not_hear_of(self, live: Live) -> None:
         await live.workflow(ECHO)
         (await live.api.post("/schedules", DAILY)).ok(201)
