@@ -146,7 +146,7 @@ async def _to_its_end(work: Coroutine[Any, Any, int]) -> int:
         task.cancel()
         await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # nobody is there to be told
+            task.exception()  # seen, so that asyncio does not report it as lost
         raise
 
 

@@ -8,8 +8,8 @@ from typing import Final
 from studio.schemas.meter import Meter
 
 STEPS_A_TASK: Final = 100_000
-"""See `studio.schemas.meter`: many children may begin at once, many answers may come at once, and a task has two
-seconds.
+"""See `studio.schemas.meter`: many children may begin at once, many answers may come at once, and a task that computes
+for long is taken for a deadlock.
 """
 
 
