@@ -27,6 +27,15 @@ LONGEST = (
     "test_up",
     "test_kills",
     "test_pressure",
+    "test_large",
+    "test_batches",
+    "test_drain",
+    "test_every_part",
+    "test_parity",
+    "test_patterns",
+    "test_payload_sizes",
+    "test_sequential",
+    "test_long_runs",
 )
 
 
