@@ -72,7 +72,7 @@ class _Client(asyncio.Protocol):
 
 
 async def _run(port: int, concurrency: int, seconds: float, body: bytes, path: str) -> dict[str, float]:
-    headers = ("Host: bench", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    headers = ("Host: 127.0.0.1", "Content-Type: application/json", f"Content-Length: {len(body)}")
     head = "\r\n".join([f"POST {path} HTTP/1.1", *headers, "", ""])
     loop = asyncio.get_running_loop()
     clients: list[_Client] = []
