@@ -47,8 +47,8 @@ def _integer(digits: str) -> int | float:
 
 def objects_in(value: Json) -> list[JsonObject]:
     """The objects of a list; none when it is no list."""
-    members = cast("list[Any]", value) if isinstance(value, list) else []
-    return [cast("JsonObject", member) for member in members if isinstance(member, dict)]
+    members = cast("list[JsonObject]", value) if isinstance(value, list) else []
+    return [member for member in members if isinstance(member, dict)]  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 def storable(value: Json) -> Json:

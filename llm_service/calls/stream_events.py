@@ -123,7 +123,8 @@ class StreamReader:
             return event
 
     def _read_chunk(self, event: bytes, data: bytes, chunk: Json) -> bytes:
-        self.error = error_in(chunk, named=event_type(event) == b"error")
+        if b"error" in event or b"\\u" in event:  # nearly no event is one, and to look takes as long as all the rest
+            self.error = error_in(chunk, named=event_type(event) == b"error")
         if not isinstance(chunk, dict):
             return event if self.error is None else error_event(self.error)
         members = cast("JsonObject", chunk)
