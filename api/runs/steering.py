@@ -52,10 +52,10 @@ class Steering:
         self._executions = executions
         self._database = database
         self._looks = Flights[Run]()
+        """Under way, by run."""
 
     async def close(self) -> None:
         await self._looks.close()
-        """Under way, by run."""
 
     async def pause(self, run_id: str) -> Run:
         return await self._tell(run_id, PAUSE)
