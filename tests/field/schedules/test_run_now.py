@@ -29,6 +29,19 @@ async def trigger(live: Live, *, key: str | None = None, **body: Json) -> JsonOb
     return (await trigger_with(key, live, **body)).ok(202)
 
 
+async def refused_while_one_goes_on(live: Live) -> str:
+    """Triggers with the key `k`, twice; the id of the run that went on meanwhile, and has ended."""
+    await store(live, ASK)
+    live.upstream.default = Reply(text="a b", hold_after=0)
+    first = (await trigger(live))["run_id"]
+    for _ in range(2):
+        assert (await trigger_with("k", live)).problem(409, "conflict")["run_id"] == first
+    await live.upstream.wait_for_calls(1, "held")
+    live.upstream.release()
+    await live.api.finished(first)
+    return first
+
+
 class TestRunNow:
     async def test_five_within_a_second_are_five_runs(self, timed: Live) -> None:
         await store(timed, ASK, overlap="allow_all")
@@ -76,14 +89,7 @@ class TestRunNow:
         assert (await timed.api.get("/schedules/clock")).ok()["fired"] == 1
 
     async def test_a_key_whose_trigger_was_refused_may_be_sent_again(self, timed: Live) -> None:
-        await store(timed, ASK)
-        timed.upstream.default = Reply(text="a b", hold_after=0)
-        first = (await trigger(timed))["run_id"]
-        for _ in range(2):
-            assert (await trigger_with("k", timed)).problem(409, "conflict")["run_id"] == first
-        await timed.upstream.wait_for_calls(1, "held")
-        timed.upstream.release()
-        await timed.api.finished(first)
+        first = await refused_while_one_goes_on(timed)
         async with asyncio.timeout(20):
             while (sent := await trigger_with("k", timed)).status != 202:
                 sent.problem(409, "conflict")  # Temporal has not seen yet that the first has ended
@@ -105,14 +111,7 @@ class TestRunNowWhileTemporalIsSlow:
         assert (await timed.api.finished(answers[0]["run_id"]))["status"] == "succeeded"
 
     async def test_what_the_overlap_policy_refuses_is_refused_and_its_key_forgotten(self, timed: Live) -> None:
-        await store(timed, ASK)
-        timed.upstream.default = Reply(text="a b", hold_after=0)
-        first = (await trigger(timed))["run_id"]
-        for _ in range(2):
-            assert (await trigger_with("k", timed)).problem(409, "conflict")["run_id"] == first
-        await timed.upstream.wait_for_calls(1, "held")
-        timed.upstream.release()
-        await timed.api.finished(first)
+        await refused_while_one_goes_on(timed)
 
 
 class TestBackfill:
