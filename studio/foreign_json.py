@@ -83,6 +83,7 @@ def _whole_text(text: str) -> str:
 
 
 def has_surrogates(text: str) -> bool:
+    """Whether it holds half of a surrogate pair, which is no character and has no UTF-8."""
     if text.isascii():
         return False
     try:

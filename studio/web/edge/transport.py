@@ -10,7 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; what comes in one read with their end may be more by as much as that read (256 KiB). Also
-what comes in a row in a body and is none of it: trailers and extensions of chunks."""
+what comes in a row in a body and is none of it: trailers and extensions of chunks.
+"""
 MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 """From a request's first byte, or the connection's, to the end of its headers."""
